@@ -1,0 +1,126 @@
+"""The typed object methods receive: patients, molecular matrices, pathways and bags of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Bag:
+    """All tiles of one patient, slides concatenated in the order of their ids.
+
+    Attributes:
+        features: float32 [tiles, dim].
+        coords: int32 [tiles, 2], level-0 pixels (x, y) of each tile's own slide.
+        slide: int32 [tiles], position of the tile's slide in `slide_ids`.
+        slide_ids: Slides of the patient.
+    """
+
+    features: NDArray[np.float32]
+    coords: NDArray[np.int32]
+    slide: NDArray[np.int32]
+    slide_ids: tuple[str, ...]
+
+
+class TileStore(Protocol):
+    """Lazy access to tile features by patient."""
+
+    @property
+    def dim(self) -> int:
+        """Feature width."""
+        ...
+
+    @property
+    def patient_ids(self) -> frozenset[str]:
+        """Patients with at least one embedded slide."""
+        ...
+
+    def bag(self, patient_id: str) -> Bag:
+        """Read one patient's tiles."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Patients and what was measured on them.
+
+    Attributes:
+        patients: PATIENTS columns, index ``patient_id``.
+        expression: Measured patients x gene symbols, float32; None when the cohort has none.
+        copy_number: Measured patients x genes.
+        mutation: Measured patients x genes, 0/1.
+        pathways: Pathway name to gene symbols.
+        tiles: Tile features, None when the cohort has none.
+    """
+
+    patients: pd.DataFrame
+    expression: pd.DataFrame | None = None
+    copy_number: pd.DataFrame | None = None
+    mutation: pd.DataFrame | None = None
+    pathways: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tiles: TileStore | None = None
+
+    @property
+    def ids(self) -> pd.Index:
+        """Patient ids in table order."""
+        return self.patients.index
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class labels present, sorted."""
+        return tuple(sorted(self.patients["class_label"].dropna().unique()))
+
+    def subset(self, ids: Iterable[str]) -> Cases:
+        """The given patients, in the given order, with every modality restricted to them.
+
+        Raises:
+            KeyError: A patient is not part of these cases.
+        """
+        index = pd.Index(list(ids), name="patient_id")
+
+        def rows(matrix: pd.DataFrame | None) -> pd.DataFrame | None:
+            return None if matrix is None else matrix.loc[index.intersection(matrix.index, sort=False)]
+
+        return replace(
+            self,
+            patients=self.patients.loc[index],
+            expression=rows(self.expression),
+            copy_number=rows(self.copy_number),
+            mutation=rows(self.mutation),
+        )
+
+    def concat(self, other: Cases) -> Cases:
+        """These cases followed by others of the same cohort (disjoint patients).
+
+        Raises:
+            ValueError: A patient is on both sides.
+        """
+        shared = self.ids.intersection(other.ids)
+        if len(shared):
+            raise ValueError(f"patients on both sides: {list(shared[:5])}")
+
+        def rows(a: pd.DataFrame | None, b: pd.DataFrame | None) -> pd.DataFrame | None:
+            return a if b is None else b if a is None else pd.concat([a, b])
+
+        return replace(
+            self,
+            patients=pd.concat([self.patients, other.patients]),
+            expression=rows(self.expression, other.expression),
+            copy_number=rows(self.copy_number, other.copy_number),
+            mutation=rows(self.mutation, other.mutation),
+        )
+
+    def with_survival(self) -> Cases:
+        """Only the patients whose time and event are known."""
+        known = self.patients["time"].notna() & self.patients["event"].notna()
+        return self.subset(self.ids[known])
+
+    def with_class(self) -> Cases:
+        """Only the patients with a class label."""
+        return self.subset(self.ids[self.patients["class_label"].notna()])

@@ -1,0 +1,1 @@
+"""Floor 0: artefact I/O, schemas, identifiers, provenance, errors. Imports nothing above it."""

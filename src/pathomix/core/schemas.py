@@ -1,0 +1,104 @@
+"""The table contracts between stages (design section 4)."""
+
+from __future__ import annotations
+
+from pathomix.core.tables import Column, TableSchema
+
+TASKS = ("survival", "subtype")
+PARTS = ("train", "valid", "test")
+
+# time: months of 30.4375 days; event: 1 = the endpoint happened.
+PATIENTS = TableSchema(
+    "patients",
+    ("patient_id",),
+    {
+        "patient_id": Column("str"),
+        "time": Column("float64", nullable=True, above=0.0),
+        "event": Column("Int8", nullable=True, allowed=(0, 1)),
+        "endpoint": Column("str"),
+        "class_label": Column("object", nullable=True),
+        "tissue_source_site": Column("object", nullable=True),
+        "age": Column("float64", nullable=True),
+        "sex": Column("object", nullable=True, allowed=("female", "male")),
+        "stage": Column("object", nullable=True),
+        "grade": Column("object", nullable=True),
+    },
+    extra_prefixes=("clinical_",),
+)
+
+# mpp: given by the user's table; the value found in the file's header is in the tissue index.
+SLIDES = TableSchema(
+    "slides",
+    ("slide_id",),
+    {
+        "slide_id": Column("str"),
+        "patient_id": Column("str"),
+        "path": Column("str"),
+        "md5": Column("object", nullable=True),
+        "size": Column("Int64", nullable=True),
+        "mpp": Column("float64", nullable=True, above=0.0),
+    },
+)
+
+SPLITS = TableSchema(
+    "splits",
+    ("fold", "patient_id"),
+    {
+        "fold": Column("int64"),
+        "patient_id": Column("str"),
+        "part": Column("str", allowed=PARTS),
+    },
+)
+
+# One row per slide of a stage; `path` is relative to the results folder.
+SLIDE_INDEX = TableSchema(
+    "slide_index",
+    ("slide_id",),
+    {
+        "slide_id": Column("str"),
+        "patient_id": Column("str"),
+        "status": Column("str", allowed=("done", "quarantined")),
+        "reason": Column("object", nullable=True),
+        "path": Column("object", nullable=True),
+        "sha256": Column("object", nullable=True),
+        "key": Column("object", nullable=True),
+        "tiles": Column("Int64", nullable=True),
+        "mpp": Column("float64", nullable=True),
+        "mpp_source": Column("object", nullable=True),
+    },
+)
+
+# One row per patient and task; further columns `probability_<class>` for subtype.
+PREDICTIONS = TableSchema(
+    "predictions",
+    ("task", "part", "patient_id"),
+    {
+        "patient_id": Column("str"),
+        "task": Column("str", allowed=TASKS),
+        "part": Column("str", allowed=PARTS),
+        "risk": Column("float64", nullable=True),
+        "time": Column("float64", nullable=True),
+        "event": Column("Int8", nullable=True, allowed=(0, 1)),
+        "class_label": Column("object", nullable=True),
+    },
+    extra_prefixes=("probability_",),
+)
+
+# One row per run of a method; `path` is relative to the results folder.
+RUN_INDEX = TableSchema(
+    "run_index",
+    ("study", "method", "cohort", "scheme", "fold", "seed"),
+    {
+        "study": Column("str"),
+        "method": Column("str"),
+        "cohort": Column("str"),
+        "scheme": Column("str"),
+        "fold": Column("int64"),
+        "seed": Column("int64"),
+        "task": Column("str"),
+        "status": Column("str", allowed=("done", "failed")),
+        "reason": Column("object", nullable=True),
+        "path": Column("object", nullable=True),
+        "sha256": Column("object", nullable=True),
+    },
+)

@@ -1,0 +1,1 @@
+"""What the Snakefile calls: configuration, targets, code digests. Light imports only (runner environment)."""
