@@ -1,0 +1,57 @@
+# Two commands do everything: `make demo` and `make test`. Each sets itself up in .venv/ and is quiet when that is done.
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+RULES := .venv/rules
+RUNNER := .venv/runner
+PIP := -m pip install --quiet --disable-pip-version-check --no-deps
+# Rules call plain `python`, which has to be the one of the rules' environment.
+export PATH := $(CURDIR)/$(RULES)/bin:$(PATH)
+SNAKEMAKE := $(RUNNER)/bin/snakemake
+
+.PHONY: demo shoebox test test-all lint bench lock clean
+
+demo: $(RULES)/.ready $(RUNNER)/.ready
+	@$(SNAKEMAKE) --profile profiles/local --cores $(CORES) --configfile config/demo.yaml
+	@echo "report: results/demo/report/index.html"
+
+test: $(RULES)/.ready-dev $(RUNNER)/.ready
+	@$(RULES)/bin/python -m pytest -q -m "not slow"
+
+test-all: $(RULES)/.ready-dev $(RUNNER)/.ready
+	@$(RULES)/bin/python -m pytest -q
+
+lint: $(RULES)/.ready-dev $(RUNNER)/.ready
+	@$(RULES)/bin/ruff check
+	@$(RULES)/bin/ruff format --check
+	@$(RULES)/bin/mypy
+	@$(RULES)/bin/lint-imports
+	@$(RULES)/bin/snakefmt --check Snakefile rules
+	@$(SNAKEMAKE) --lint --configfile config/demo.yaml
+
+bench: $(RULES)/.ready-dev $(RUNNER)/.ready
+	@$(RULES)/bin/python -m benchmarks
+
+$(RULES)/.ready: locks/rules.txt pyproject.toml
+	@echo "installing the rules' environment (a few minutes, 7 GB) ..."
+	@$(PYTHON) -m venv $(RULES)
+	@$(RULES)/bin/python $(PIP) -r locks/rules.txt
+	@$(RULES)/bin/python $(PIP) --editable .
+	@touch $@
+
+$(RULES)/.ready-dev: $(RULES)/.ready locks/dev.txt
+	@echo "installing tests and linters ..."
+	@$(RULES)/bin/python $(PIP) -r locks/dev.txt
+	@touch $@
+
+$(RUNNER)/.ready: locks/runner.txt
+	@echo "installing the runner's environment ..."
+	@$(PYTHON) -m venv $(RUNNER)
+	@$(RUNNER)/bin/python $(PIP) -r locks/runner.txt
+	@touch $@
+
+# Resolve the locks anew from the *.in files, in scratch environments.
+lock:
+	@sh locks/resolve.sh $(PYTHON)
+
+clean:
+	rm -rf .venv results/demo results/permuted .snakemake .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
