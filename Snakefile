@@ -1,0 +1,43 @@
+from snakemake.utils import min_version, validate
+
+min_version("9.27")
+
+
+if not config:
+
+    configfile: "config/config.yaml"
+
+
+validate(config, "config/schemas/config.schema.yaml")
+
+
+include: "rules/common.smk"
+
+
+plan = Plan(config, Path(workflow.basedir))
+R = plan.results
+# Rules find the library without an installation: conda environments hold its dependencies only.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={plan.source}${{PYTHONPATH:+:$PYTHONPATH}}; ")
+
+
+wildcard_constraints:
+    cohort=alternatives(plan.cohorts),
+    scheme=alternatives(plan.splits),
+    study=alternatives(plan.studies),
+    method=alternatives(plan.methods),
+    encoder=alternatives(plan.encoders),
+    shard=r"\d+",
+
+
+include: "rules/simulate.smk"
+include: "rules/cohort.smk"
+include: "rules/slides.smk"
+include: "rules/methods.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        plan.targets(),

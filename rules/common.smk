@@ -1,0 +1,19 @@
+"""Helpers the rules share; everything that can be tested without Snakemake lives in pathomix.workflow."""
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from pathomix.workflow.plan import Plan, as_json
+
+
+def alternatives(names):
+    """A wildcard constraint that matches exactly these names (nothing at all when there are none)."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def memory(megabytes):
+    """Memory that grows with each attempt of a job."""
+    return lambda wildcards, attempt: megabytes * attempt
