@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pathomix.cohort.description import Description
+from pathomix.cohort.description import input_paths, read_description
 from pathomix.core.errors import PathomixError
 from pathomix.methods.registry import METHODS
 from pathomix.workflow.digest import code_digest
@@ -133,9 +133,6 @@ class Plan:
         own = [f"{raw}/{cohort}/{file}" for cohort in self.simulation.get("cohorts", {}) for file in _RAW_FILES]
         return [*own, f"{raw}/gene_sets.gmt", f"{raw}/atlas.h5ad"]
 
-    def _description(self, cohort: str) -> Description:
-        return Description.load(self.root / self.cohorts[cohort]["description"])
-
     def cohort_inputs(self, cohort: str) -> list[str]:
         """Raw tables a cohort is built from.
 
@@ -149,7 +146,8 @@ class Plan:
                 offending=[root],
                 remedy="set `data` in the configuration, or run with --config data=FOLDER (config/README.md says how to fill it)",
             )
-        return [str(path) for path in self._description(cohort).files(root, cohort)]
+        description = read_description(self.root / self.cohorts[cohort]["description"])
+        return [str(path) for path in input_paths(description, cohort, root).values()]
 
     def slide_root(self, cohort: str) -> str:
         """Folder the slide paths of a cohort are relative to."""

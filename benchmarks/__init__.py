@@ -1,0 +1,1 @@
+"""Measurements, repeated by `make bench`; never asserted in a test."""

@@ -1,0 +1,82 @@
+"""A rule re-runs when, and only when, content, parameters, environment or the meaning of code changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import Snakemake, planned
+
+CONFIG = ("--configfile", "tests/workflow/config.yaml")
+SLIDE_CONE = {"segment_tissue", "cut_tiles", "embed_tiles", "index_features"}
+REPORT_CONE = {"evaluate_study", "make_tables", "plot_figures", "write_report", "all"}
+
+
+def dry_run(snakemake: Snakemake) -> dict[str, int]:
+    return planned(snakemake("-n", *CONFIG))
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{old!r} is no longer in {path}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_second_run_has_nothing_to_do(finished: tuple[Path, Snakemake]) -> None:
+    _, snakemake = finished
+    assert dry_run(snakemake) == {}
+
+
+def test_touching_or_commenting_code_reruns_nothing(finished: tuple[Path, Snakemake]) -> None:
+    folder, snakemake = finished
+    later = time.time() + 3600
+    files = sorted([*(folder / "src").rglob("*.py"), *(folder / "workflow_scripts").glob("*.py")])
+    before = {path: path.read_text() for path in files}
+    for path in files:
+        text = before[path]
+        path.write_text(f"# a new comment\n{text}".replace('"""', '"""Edited: ', 1) + "\n# the end\n")
+        os.utime(path, (later, later))
+    try:
+        assert dry_run(snakemake) == {}
+    finally:
+        for path, text in before.items():
+            path.write_text(text)
+
+
+def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tuple[Path, Snakemake]) -> None:
+    folder, snakemake = finished
+    path = folder / "src/pathomix/slides/tissue.py"
+    before = path.read_text()
+    path.write_text(before + "\n_NEW_CONSTANT = 1\n")
+    try:
+        plan = dry_run(snakemake)
+    finally:
+        path.write_text(before)
+    assert set(plan) == SLIDE_CONE | REPORT_CONE | {"fit_method"}
+    assert plan["fit_method"] == 2, "only the rows that read tiles: abmil and late_fusion"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rules", "fits"),
+    [
+        ("method: s_mlp", "method: snn", {"fit_method"} | REPORT_CONE, 1),
+        ("bootstrap: 200", "bootstrap: 201", REPORT_CONE, 0),
+        ("folds: 3", "folds: 4", {"split_cohort", "simulate_oracle", "fit_method"} | REPORT_CONE, None),
+    ],
+)
+def test_a_configuration_key_reruns_what_reads_it(
+    finished: tuple[Path, Snakemake], old: str, new: str, rules: set[str], fits: int | None
+) -> None:
+    folder, snakemake = finished
+    path = folder / "tests/workflow/config.yaml"
+    before = path.read_text()
+    replace(path, old, new)
+    try:
+        plan = dry_run(snakemake)
+    finally:
+        path.write_text(before)
+    assert set(plan) == rules
+    assert fits is None or plan.get("fit_method", 0) == fits
