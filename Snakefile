@@ -17,7 +17,7 @@ include: "rules/common.smk"
 plan = Plan(config, Path(workflow.basedir))
 R = plan.results
 # Rules find the library without an installation: conda environments hold its dependencies only.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={plan.source}${{PYTHONPATH:+:$PYTHONPATH}}; ")
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={plan.source}; ")
 
 
 wildcard_constraints:
@@ -38,6 +38,6 @@ include: "rules/report.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         plan.targets(),
+    localrule: True

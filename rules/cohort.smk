@@ -7,11 +7,6 @@ rule build_cohort:
         description=lambda wildcards: plan.cohorts[wildcards.cohort]["description"],
     output:
         expand(f"{R}/cohort/{{{{cohort}}}}/{{file}}", file=plan.cohort_files),
-    params:
-        code=plan.code("build_cohort"),
-        root=lambda wildcards: plan.cohorts[wildcards.cohort]["root"],
-        endpoint=lambda wildcards: plan.endpoint_option(wildcards.cohort),
-        folder=f"{R}/cohort/{{cohort}}",
     log:
         f"{R}/logs/build_cohort/{{cohort}}.log",
     benchmark:
@@ -22,6 +17,11 @@ rule build_cohort:
     resources:
         mem_mb=memory(4000),
         runtime=30,
+    params:
+        code=plan.code("build_cohort"),
+        root=lambda wildcards: plan.cohorts[wildcards.cohort]["root"],
+        endpoint=lambda wildcards: plan.endpoint_option(wildcards.cohort),
+        folder=f"{R}/cohort/{{cohort}}",
     shell:
         "python workflow_scripts/build_cohort.py --threads {threads} --name {wildcards.cohort:q}"
         " --description {input.description:q} --root {params.root:q} {params.endpoint}"
@@ -34,9 +34,6 @@ rule split_cohort:
         given=f"{R}/cohort/{{cohort}}/given_splits.parquet",
     output:
         f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
-    params:
-        code=plan.code("split_cohort"),
-        json=lambda wildcards: as_json(plan.splits[wildcards.scheme]),
     log:
         f"{R}/logs/split_cohort/{{cohort}}-{{scheme}}.log",
     benchmark:
@@ -47,6 +44,9 @@ rule split_cohort:
     resources:
         mem_mb=memory(1000),
         runtime=10,
+    params:
+        code=plan.code("split_cohort"),
+        json=lambda wildcards: as_json(plan.splits[wildcards.scheme]),
     shell:
         "python workflow_scripts/split_cohort.py --threads {threads} --name {wildcards.cohort:q}"
         " --patients {input.patients:q} --given {input.given:q} --parameters {params.json:q}"

@@ -4,20 +4,14 @@
 rule fit_method:
     input:
         cohort=lambda wildcards: expand(
-            f"{R}/cohort/{{cohort}}/{{file}}", cohort=wildcards.cohort, file=plan.case_files
+            f"{R}/cohort/{{cohort}}/{{file}}",
+            cohort=wildcards.cohort,
+            file=plan.case_files,
         ),
         features=lambda wildcards: plan.features(wildcards.method, wildcards.cohort),
         splits=f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
     output:
         f"{R}/runs/{{study}}/{{method}}/{{cohort}}/{{scheme}}.parquet",
-    params:
-        code=lambda wildcards: plan.method_code(wildcards.method),
-        json=lambda wildcards: as_json(plan.method_parameters(wildcards.method)),
-        folder=f"{R}/cohort/{{cohort}}",
-        features=lambda wildcards, input: f"--features {input.features}" if input.features else "",
-        seeds=lambda wildcards: ",".join(map(str, plan.studies[wildcards.study]["seeds"])),
-        tasks=lambda wildcards: ",".join(plan.studies[wildcards.study]["tasks"]),
-        results=R,
     log:
         f"{R}/logs/fit_method/{{study}}-{{method}}-{{cohort}}-{{scheme}}.log",
     benchmark:
@@ -28,6 +22,18 @@ rule fit_method:
     resources:
         mem_mb=memory(4000),
         runtime=480,
+    params:
+        code=lambda wildcards: plan.method_code(wildcards.method),
+        json=lambda wildcards: as_json(plan.method_parameters(wildcards.method)),
+        folder=f"{R}/cohort/{{cohort}}",
+        features=lambda wildcards, input: (
+            f"--features {input.features}" if input.features else ""
+        ),
+        seeds=lambda wildcards: ",".join(
+            map(str, plan.studies[wildcards.study]["seeds"])
+        ),
+        tasks=lambda wildcards: ",".join(plan.studies[wildcards.study]["tasks"]),
+        results=R,
     shell:
         "python workflow_scripts/fit_method.py --threads {threads} --study {wildcards.study:q}"
         " --method {wildcards.method:q} --parameters {params.json:q} --code-digest {params.code}"

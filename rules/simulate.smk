@@ -6,10 +6,6 @@ RAW = f"{R}/raw/simulated"
 rule simulate_tables:
     output:
         plan.simulated_tables(),
-    params:
-        code=plan.code("simulate_tables"),
-        json=as_json(plan.simulation),
-        folder=RAW,
     log:
         f"{R}/logs/simulate_tables.log",
     benchmark:
@@ -20,6 +16,10 @@ rule simulate_tables:
     resources:
         mem_mb=memory(2000),
         runtime=30,
+    params:
+        code=plan.code("simulate_tables"),
+        json=as_json(plan.simulation),
+        folder=RAW,
     shell:
         "python workflow_scripts/simulate_tables.py --threads {threads} --parameters {params.json:q}"
         " --output-dir {params.folder:q} > {log:q} 2>&1"
@@ -31,11 +31,6 @@ rule simulate_slides:
         f"{RAW}/{{cohort}}/truth.parquet",
     output:
         f"{RAW}/{{cohort}}/slides-{{shard}}.tsv",
-    params:
-        code=plan.code("simulate_slides"),
-        json=as_json(plan.simulation),
-        folder=RAW,
-        shards=plan.shards,
     log:
         f"{R}/logs/simulate_slides/{{cohort}}-{{shard}}.log",
     benchmark:
@@ -46,6 +41,11 @@ rule simulate_slides:
     resources:
         mem_mb=memory(2000),
         runtime=60,
+    params:
+        code=plan.code("simulate_slides"),
+        json=as_json(plan.simulation),
+        folder=RAW,
+        shards=plan.shards,
     shell:
         "python workflow_scripts/simulate_slides.py --threads {threads} --parameters {params.json:q}"
         " --cohort {wildcards.cohort:q} --shard {wildcards.shard} --shards {params.shards}"
@@ -58,10 +58,10 @@ rule simulate_oracle:
         patients=f"{R}/cohort/{{cohort}}/patients.parquet",
         splits=f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
     output:
-        expand(f"{R}/runs/{{{{study}}}}/{{oracle}}/{{{{cohort}}}}/{{{{scheme}}}}.parquet", oracle=plan.oracles),
-    params:
-        code=plan.code("simulate_oracle"),
-        results=R,
+        expand(
+            f"{R}/runs/{{{{study}}}}/{{oracle}}/{{{{cohort}}}}/{{{{scheme}}}}.parquet",
+            oracle=plan.oracles,
+        ),
     log:
         f"{R}/logs/simulate_oracle/{{study}}-{{cohort}}-{{scheme}}.log",
     benchmark:
@@ -72,6 +72,9 @@ rule simulate_oracle:
     resources:
         mem_mb=memory(1000),
         runtime=10,
+    params:
+        code=plan.code("simulate_oracle"),
+        results=R,
     shell:
         "python workflow_scripts/simulate_oracle.py --threads {threads} --truth {input.truth:q}"
         " --patients {input.patients:q} --splits {input.splits:q} --study {wildcards.study:q}"

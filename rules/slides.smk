@@ -7,12 +7,6 @@ rule segment_tissue:
         files=lambda wildcards: plan.slide_inputs(wildcards.cohort, wildcards.shard),
     output:
         f"{R}/slides/{{cohort}}/tissue-{{shard}}.parquet",
-    params:
-        code=plan.code("segment_tissue"),
-        json=as_json(plan.tissue),
-        root=lambda wildcards: plan.slide_root(wildcards.cohort),
-        shards=plan.shards,
-        results=R,
     log:
         f"{R}/logs/segment_tissue/{{cohort}}-{{shard}}.log",
     benchmark:
@@ -23,6 +17,12 @@ rule segment_tissue:
     resources:
         mem_mb=memory(4000),
         runtime=240,
+    params:
+        code=plan.code("segment_tissue"),
+        json=as_json(plan.tissue),
+        root=lambda wildcards: plan.slide_root(wildcards.cohort),
+        shards=plan.shards,
+        results=R,
     shell:
         "python workflow_scripts/segment_tissue.py --threads {threads} --slides {input.slides:q} --root {params.root:q}"
         " --shard {wildcards.shard} --shards {params.shards} --parameters {params.json:q}"
@@ -35,11 +35,6 @@ rule cut_tiles:
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
     output:
         f"{R}/slides/{{cohort}}/tiles-{{shard}}.parquet",
-    params:
-        code=plan.code("cut_tiles"),
-        json=as_json(plan.tiles),
-        root=lambda wildcards: plan.slide_root(wildcards.cohort),
-        results=R,
     log:
         f"{R}/logs/cut_tiles/{{cohort}}-{{shard}}.log",
     benchmark:
@@ -50,6 +45,11 @@ rule cut_tiles:
     resources:
         mem_mb=memory(4000),
         runtime=60,
+    params:
+        code=plan.code("cut_tiles"),
+        json=as_json(plan.tiles),
+        root=lambda wildcards: plan.slide_root(wildcards.cohort),
+        results=R,
     shell:
         "python workflow_scripts/cut_tiles.py --threads {threads} --tissue {input.tissue:q} --slides {input.slides:q}"
         " --root {params.root:q} --parameters {params.json:q}"
@@ -62,11 +62,6 @@ rule embed_tiles:
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
     output:
         f"{R}/features/{{encoder}}/{{cohort}}-{{shard}}.parquet",
-    params:
-        code=plan.code("embed_tiles"),
-        json=lambda wildcards: as_json(plan.encoders[wildcards.encoder]),
-        root=lambda wildcards: plan.slide_root(wildcards.cohort),
-        results=R,
     log:
         f"{R}/logs/embed_tiles/{{encoder}}-{{cohort}}-{{shard}}.log",
     benchmark:
@@ -77,6 +72,11 @@ rule embed_tiles:
     resources:
         mem_mb=memory(8000),
         runtime=480,
+    params:
+        code=plan.code("embed_tiles"),
+        json=lambda wildcards: as_json(plan.encoders[wildcards.encoder]),
+        root=lambda wildcards: plan.slide_root(wildcards.cohort),
+        results=R,
     shell:
         "python workflow_scripts/embed_tiles.py --threads {threads} --tiles {input.tiles:q} --slides {input.slides:q}"
         " --root {params.root:q} --encoder {wildcards.encoder:q} --parameters {params.json:q}"
@@ -85,14 +85,14 @@ rule embed_tiles:
 
 rule index_features:
     input:
-        shards=expand(f"{R}/features/{{{{encoder}}}}/{{{{cohort}}}}-{{shard}}.parquet", shard=range(plan.shards)),
+        shards=expand(
+            f"{R}/features/{{{{encoder}}}}/{{{{cohort}}}}-{{shard}}.parquet",
+            shard=range(plan.shards),
+        ),
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
     output:
         index=f"{R}/features/{{encoder}}/{{cohort}}.parquet",
         quarantine=f"{R}/features/{{encoder}}/{{cohort}}.quarantine.tsv",
-    params:
-        code=plan.code("index_features"),
-        lost=plan.max_lost_share,
     log:
         f"{R}/logs/index_features/{{encoder}}-{{cohort}}.log",
     benchmark:
@@ -103,6 +103,9 @@ rule index_features:
     resources:
         mem_mb=memory(1000),
         runtime=10,
+    params:
+        code=plan.code("index_features"),
+        lost=plan.max_lost_share,
     shell:
         "python workflow_scripts/index_features.py --threads {threads} --indices {input.shards:q}"
         " --slides {input.slides:q} --max-lost-share {params.lost}"

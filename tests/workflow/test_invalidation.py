@@ -12,7 +12,7 @@ from tests.workflow.conftest import Snakemake, planned
 
 CONFIG = ("--configfile", "tests/workflow/config.yaml")
 SLIDE_CONE = {"segment_tissue", "cut_tiles", "embed_tiles", "index_features"}
-REPORT_CONE = {"evaluate_study", "make_tables", "plot_figures", "write_report", "all"}
+REPORT_CONE = {"evaluate_study", "make_tables", "plot_kaplan_meier", "plot_forest", "write_report", "all"}
 
 
 def dry_run(snakemake: Snakemake) -> dict[str, int]:

@@ -84,7 +84,16 @@ PREDICTIONS = TableSchema(
     extra_prefixes=("probability_",),
 )
 
-# One row per run of a method; `path` is relative to the results folder.
+# One row per step or candidate examined while fitting; further columns are what was measured.
+HISTORY = TableSchema(
+    "history",
+    ("task", "row"),
+    {"task": Column("str", allowed=TASKS), "row": Column("int64"), "step": Column("int64")},
+    extra_prefixes=("",),
+)
+
+# One row per run of a method: all its tasks, comma-separated; `reason` names those that failed ("subtype: ..."), the
+# status is failed when all did. `path` (predictions.parquet) is relative to the results folder.
 RUN_INDEX = TableSchema(
     "run_index",
     ("study", "method", "cohort", "scheme", "fold", "seed"),

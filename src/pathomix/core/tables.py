@@ -74,7 +74,6 @@ class TableSchema:
             raise PathomixError(
                 f"{where}: column {name} is not {column.dtype} ({error})", remedy="correct the values"
             ) from error
-        ids = frame[list(self.key)].astype(str).agg("/".join, axis=1) if len(frame) else pd.Series(dtype=str)
         checks = {"is empty": values.isna() if not column.nullable else values.isna() & False}
         if column.allowed is not None:
             checks[f"is not one of {list(column.allowed)}"] = ~(values.isin(column.allowed) | values.isna())
@@ -83,7 +82,8 @@ class TableSchema:
         for fact, mask in checks.items():
             bad = mask.astype(bool)
             if bad.any():
-                raise PathomixError(f"{where}: {name} {fact}", offending=ids[bad], remedy="correct these rows")
+                ids = frame.loc[bad, list(self.key)].astype(str).agg("/".join, axis=1)
+                raise PathomixError(f"{where}: {name} {fact}", offending=ids, remedy="correct these rows")
         return values
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from pathomix.cohort.description import input_paths, read_description
 from pathomix.core.errors import PathomixError
 from pathomix.methods.registry import METHODS
+from pathomix.simulate.parameters import Parameters as Simulation
 from pathomix.workflow.digest import code_digest
+from pathomix.workflow.settings import check_parameters, parameter_names
 
 _COHORT_FILES = (
     "patients.parquet",
@@ -33,12 +35,17 @@ _RAW_FILES = (
     "truth.parquet",
     "oracle.json",
 )
+_SLIDE_PARAMETERS = {
+    "tissue": ("pathomix.slides.segment", "TissueParameters"),
+    "tiles": ("pathomix.slides.tiles", "TileParameters"),
+}
+_ENCODER_PARAMETERS = ("pathomix.slides.encoders", "EncoderParameters")
 _ORACLES = ("oracle", "oracle_image", "oracle_expression", "oracle_alterations", "oracle_clinical")
 
 
-def as_json(parameters: Mapping[str, Any]) -> str:
-    """Parameters as one canonical JSON argument."""
-    return json.dumps(parameters, sort_keys=True, separators=(",", ":"))
+def as_json(parameters: Mapping[str, Any], *, sort: bool = True) -> str:
+    """Parameters as one canonical JSON argument; `sort` is off where the order of the keys means something."""
+    return json.dumps(parameters, sort_keys=sort, separators=(",", ":"))
 
 
 class Plan:
@@ -58,6 +65,7 @@ class Plan:
 
     def __init__(self, config: Mapping[str, Any], root: Path) -> None:
         self.root = root
+        self.config = config
         self.source = root / "src"
         self.results: str = config["results"].rstrip("/")
         self.data: str = config["data"].rstrip("/")
@@ -73,7 +81,6 @@ class Plan:
         self.shards: int = config["slides"]["shards"]
         self.max_lost_share: float = config["slides"]["max_lost_share"]
         self.cohorts = {name: self._cohort(entry) for name, entry in config["cohorts"].items()}
-        self.config = config
         self._check()
 
     def _cohort(self, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,6 +97,28 @@ class Plan:
         for name, entry in self.methods.items():
             if "encoder" in entry:
                 self._known([entry["encoder"]], self.encoders, f"methods.{name}.encoder", "encoders")
+            self._check_method(self.method_parameters(name), f"methods.{name}")
+        for section, where in _SLIDE_PARAMETERS.items():
+            check_parameters(
+                self.config["slides"][section], parameter_names(self.source, *where), f"slides.{section}"
+            )
+        for name, entry in self.encoders.items():
+            check_parameters(entry, parameter_names(self.source, *_ENCODER_PARAMETERS), f"encoders.{name}")
+        for entry in self.cohorts.values():
+            read_description(self.root / entry["description"])
+        if self.simulation:
+            Simulation.from_dict(self.simulation)
+
+    def _check_method(self, entry: Mapping[str, Any], key: str) -> None:
+        if entry.get("method") not in METHODS:
+            raise PathomixError(
+                f"configuration key {key}.method is {entry.get('method')!r}",
+                remedy=f"use one of {', '.join(METHODS)}",
+            )
+        known = parameter_names(self.source, METHODS[entry["method"]].partition(":")[0], "Settings")
+        check_parameters(entry, known | {"method"}, key)
+        for number, component in enumerate(entry.get("components", [])):
+            self._check_method(component, f"{key}.components[{number}]")
 
     @staticmethod
     def _known(names: Iterable[str], known: Iterable[str], key: str, section: str) -> None:
@@ -164,13 +193,45 @@ class Plan:
 
     # targets
 
-    def study_cells(self, study: str) -> list[str]:
-        """Run indices of a study: one per method and cohort, and the oracles of simulated cohorts."""
+    def study_cells(self, study: str, cohort: str | None = None) -> list[str]:
+        """Run indices of a study (of one cohort): one per method, and the oracles of simulated cohorts."""
         entry = self.studies[study]
-        cells = [(method, cohort) for method in entry["methods"] for cohort in entry["cohorts"]]
+        cohorts = entry["cohorts"] if cohort is None else [cohort]
+        cells = [(method, name) for method in entry["methods"] for name in cohorts]
         if "survival" in entry["tasks"]:
-            cells += [(oracle, c) for oracle in _ORACLES for c in entry["cohorts"] if self.is_simulated(c)]
+            cells += [(oracle, name) for oracle in _ORACLES for name in cohorts if self.is_simulated(name)]
         return [f"{self.results}/runs/{study}/{m}/{c}/{entry['scheme']}.parquet" for m, c in cells]
+
+    def labels(self, study: str) -> dict[str, str]:
+        """Row labels of a study's methods, in the order of its rows."""
+        return {name: self.methods[name].get("label", name) for name in self.studies[study]["methods"]}
+
+    def report_figures(self, study: str) -> list[str]:
+        """Figures of a study the report shows."""
+        folder = f"{self.results}/figures/{study}"
+        entry = self.studies[study]
+        curves = [f"kaplan_meier_{cohort}" for cohort in entry["cohorts"]] if "survival" in entry["tasks"] else []
+        return [f"{folder}/{name}.png" for name in [*(f"forest_{task}" for task in entry["tasks"]), *curves]]
+
+    def report_studies(self) -> str:
+        """The report's study options: name, folders of tables and figures, scores."""
+        r = self.results
+        return " ".join(f"--study {s} {r}/tables/{s} {r}/figures/{s} {r}/evaluation/{s}/scores.parquet" for s in self.studies)
+
+    @property
+    def templates(self) -> list[Path]:
+        """Templates the report package reads: code by another name."""
+        return sorted((self.source / "pathomix" / "report" / "templates").glob("*"))
+
+    def report_inputs(self) -> dict[str, list[str]]:
+        """Everything the report reads, by kind."""
+        return {
+            "tables": [f"{self.results}/tables/{s}/{t}.csv" for s, e in self.studies.items() for t in e["tasks"]],
+            "figures": [figure for study in self.studies for figure in self.report_figures(study)],
+            "scores": [f"{self.results}/evaluation/{study}/scores.parquet" for study in self.studies],
+            "quarantines": self.quarantines,
+            "oracles": [file for file in self.simulated_tables() if file.endswith("oracle.json")],
+        }
 
     @cached_property
     def quarantines(self) -> list[str]:

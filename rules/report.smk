@@ -1,0 +1,140 @@
+"""Evaluation, tables, figures and the report. Nothing here reads anything but predictions and what follows from them."""
+
+TASKS = ["survival", "subtype"]
+
+
+rule evaluate_study:
+    input:
+        indices=lambda wildcards: plan.study_cells(wildcards.study),
+    output:
+        folds=f"{R}/evaluation/{{study}}/folds.parquet",
+        scores=f"{R}/evaluation/{{study}}/scores.parquet",
+    log:
+        f"{R}/logs/evaluate_study/{{study}}.log",
+    benchmark:
+        f"{R}/benchmarks/evaluate_study/{{study}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory(2000),
+        runtime=60,
+    params:
+        code=plan.code("evaluate_study"),
+        json=as_json(plan.evaluation),
+        results=R,
+    shell:
+        "python workflow_scripts/evaluate_study.py --threads {threads} --indices {input.indices:q}"
+        " --results {params.results:q} --parameters {params.json:q}"
+        " --folds {output.folds:q} --scores {output.scores:q} > {log:q} 2>&1"
+
+
+rule make_tables:
+    input:
+        scores=f"{R}/evaluation/{{study}}/scores.parquet",
+    output:
+        expand(
+            f"{R}/tables/{{{{study}}}}/{{task}}.{{suffix}}",
+            task=TASKS,
+            suffix=["csv", "md", "tex"],
+        ),
+    log:
+        f"{R}/logs/make_tables/{{study}}.log",
+    benchmark:
+        f"{R}/benchmarks/make_tables/{{study}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=plan.code("make_tables", data=plan.templates),
+        cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
+        labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
+        folder=f"{R}/tables/{{study}}",
+    shell:
+        "python workflow_scripts/make_tables.py --threads {threads} --scores {input.scores:q}"
+        " --cohort-order {params.cohorts:q} --method-labels {params.labels:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule plot_kaplan_meier:
+    input:
+        indices=lambda wildcards: plan.study_cells(wildcards.study, wildcards.cohort),
+        scores=f"{R}/evaluation/{{study}}/scores.parquet",
+    output:
+        multiext(f"{R}/figures/{{study}}/kaplan_meier_{{cohort}}", ".pdf", ".png"),
+    log:
+        f"{R}/logs/plot_kaplan_meier/{{study}}-{{cohort}}.log",
+    benchmark:
+        f"{R}/benchmarks/plot_kaplan_meier/{{study}}-{{cohort}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    params:
+        code=plan.code("plot_kaplan_meier"),
+        method=lambda wildcards: plan.studies[wildcards.study]["kaplan_meier"],
+        labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
+        results=R,
+        folder=f"{R}/figures/{{study}}",
+    shell:
+        "python workflow_scripts/plot_kaplan_meier.py --threads {threads} --indices {input.indices:q}"
+        " --scores {input.scores:q} --results {params.results:q} --cohort {wildcards.cohort:q}"
+        " --method {params.method:q} --method-labels {params.labels:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule plot_forest:
+    input:
+        scores=f"{R}/evaluation/{{study}}/scores.parquet",
+    output:
+        multiext(f"{R}/figures/{{study}}/forest_survival", ".pdf", ".png"),
+        multiext(f"{R}/figures/{{study}}/forest_subtype", ".pdf", ".png"),
+    log:
+        f"{R}/logs/plot_forest/{{study}}.log",
+    benchmark:
+        f"{R}/benchmarks/plot_forest/{{study}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=plan.code("plot_forest"),
+        cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
+        labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
+        folder=f"{R}/figures/{{study}}",
+    shell:
+        "python workflow_scripts/plot_forest.py --threads {threads} --scores {input.scores:q}"
+        " --cohort-order {params.cohorts:q} --method-labels {params.labels:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule write_report:
+    input:
+        **plan.report_inputs(),
+    output:
+        f"{R}/report/index.html",
+    log:
+        f"{R}/logs/write_report.log",
+    benchmark:
+        f"{R}/benchmarks/write_report.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=plan.code("write_report", data=plan.templates),
+        studies=plan.report_studies(),
+        config=lambda wildcards: as_json(plan.config),
+    shell:
+        "python workflow_scripts/write_report.py --threads {threads} {params.studies}"
+        " --config {params.config:q} --quarantine {input.quarantines:q} --oracle {input.oracles:q}"
+        " --output {output:q} > {log:q} 2>&1"

@@ -1,0 +1,133 @@
+"""The test part of each run as plain arrays: outcomes from all runs, predictions from this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pathomix.evaluate.predictions import PROBABILITY, Runs
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """Test patients of one run that have a known outcome and a prediction.
+
+    Attributes:
+        position: int [n], place of each patient among the test patients of the cohort.
+        time: [n] months.
+        event: [n] 0/1.
+        risk: [n], higher = worse.
+        class_label: [n] observed class.
+        classes: Classes of the training part.
+        probability: [n, classes].
+        tested: All test patients with a known outcome.
+        missing: Those without prediction, left out of the arrays.
+    """
+
+    __test__ = False  # the name is the field's own; pytest need not collect it
+
+    position: NDArray[np.intp]
+    time: Floats
+    event: Floats
+    risk: Floats
+    class_label: NDArray[np.object_]
+    classes: tuple[str, ...]
+    probability: Floats
+    tested: frozenset[str]
+    missing: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Block:
+    """All runs of one cohort, scheme and task.
+
+    Attributes:
+        cohort: Cohort.
+        scheme: Scheme of splits.
+        task: Task.
+        patients: Distinct test patients with a known outcome, sorted.
+        events: Events among them; None for a task without events.
+        runs: One row per run: `run`, `method`, `fold`, `seed`, `problem`.
+    """
+
+    cohort: str
+    scheme: str
+    task: str
+    patients: tuple[str, ...]
+    events: int | None
+    runs: pd.DataFrame
+    _outcomes: Mapping[int, Mapping[str, NDArray[Any]]]
+    _predictions: Mapping[int, pd.DataFrame]
+
+    def tested(self, fold: int) -> frozenset[str]:
+        """Test patients of a fold whose outcome is known."""
+        outcome = self._outcomes.get(fold)
+        return frozenset() if outcome is None else frozenset(np.array(self.patients, dtype=object)[outcome["position"]])
+
+    def events_in(self, fold: int) -> int | None:
+        """Events among the test patients of a fold; None for a task without events."""
+        if self.task != "survival":
+            return None
+        return int(self._outcomes[fold]["event"].sum()) if fold in self._outcomes else 0
+
+    def part(self, run: int, fold: int) -> TestPart | None:
+        """Test part of a run, None where it has no row or the fold no patient with a known outcome."""
+        outcome, predicted = self._outcomes.get(fold), self._predictions.get(run)
+        if outcome is None or predicted is None:
+            return None
+        columns = _score_columns(predicted, self.task)
+        values = np.full((len(self.patients), len(columns)), np.nan)
+        place = predicted["position"].to_numpy()
+        values[place[place >= 0]] = predicted[columns].to_numpy(np.float64)[place >= 0]
+        values = values[outcome["position"]]
+        here = np.isfinite(values).all(axis=1) & (len(columns) > 0)
+        ids = np.array(self.patients, dtype=object)[outcome["position"]]
+        survival = self.task == "survival"
+        return TestPart(
+            position=outcome["position"][here],
+            time=outcome["time"][here],
+            event=outcome["event"][here],
+            risk=values[here, 0] if survival else np.full(here.sum(), np.nan),
+            class_label=outcome["class_label"][here],
+            classes=() if survival else tuple(name.removeprefix(PROBABILITY) for name in columns),
+            probability=values[here][:, :0] if survival else values[here],
+            tested=frozenset(ids),
+            missing=frozenset(ids[~here]),
+        )
+
+
+def _score_columns(predicted: pd.DataFrame, task: str) -> list[str]:
+    if task == "survival":
+        return ["risk"]
+    # Tables of several cohorts were joined: a class of another cohort is a column without any value here.
+    names = (str(name) for name in predicted.columns)
+    return sorted(name for name in names if name.startswith(PROBABILITY) and predicted[name].notna().any())
+
+
+def blocks(runs: Runs) -> Iterator[Block]:
+    """Every cohort, scheme and task of a study, in sorted order."""
+    place = ["cohort", "scheme", "task"]
+    expected = dict(iter(runs.expected.groupby(place)))
+    test = runs.predictions[runs.predictions["part"] == "test"]
+    for key, listed in runs.index.groupby(place):
+        cohort, scheme, task = (str(item) for item in key)
+        known = expected.get(key, runs.expected.iloc[:0])
+        patients = pd.Index(sorted(known["patient_id"].unique()))
+        known = known.assign(position=patients.get_indexer(known["patient_id"]))
+        outcomes = {
+            int(str(fold)): {name: part[name].to_numpy() for name in ("position", "time", "event", "class_label")}
+            for fold, part in known.groupby("fold")
+        }
+        mine = test[(test["task"] == task) & test["run"].isin(listed["run"])]
+        mine = mine.assign(position=patients.get_indexer(mine["patient_id"]))
+        events = int(known.drop_duplicates("patient_id")["event"].sum()) if task == "survival" else None
+        rows = listed[["run", "method", "fold", "seed", "problem"]].reset_index(drop=True)
+        predicted = {int(str(run)): part for run, part in mine.groupby("run")}
+        yield Block(cohort, scheme, task, tuple(patients), events, rows, outcomes, predicted)

@@ -1,0 +1,59 @@
+"""The two tables evaluation writes."""
+
+from __future__ import annotations
+
+from pathomix.core.schemas import TASKS
+from pathomix.core.tables import Column, TableSchema
+
+# One row per run and metric. A value is missing exactly where `reason` says why; `reason` may also stand beside a
+# value (patients without prediction). Counts are of distinct test patients whose outcome is known.
+FOLD_SCORES = TableSchema(
+    "fold_scores",
+    ("task", "metric", "cohort", "scheme", "method", "seed", "fold"),
+    {
+        "method": Column("str"),
+        "cohort": Column("str"),
+        "scheme": Column("str"),
+        "task": Column("str", allowed=TASKS),
+        "metric": Column("str"),
+        "seed": Column("int64"),
+        "fold": Column("int64"),
+        "value": Column("float64", nullable=True),
+        "n_patients": Column("Int64"),
+        "n_events": Column("Int64", nullable=True),
+        "n_missing": Column("Int64"),
+        "reason": Column("object", nullable=True),
+    },
+)
+
+# One row per cell of a results table.
+#   mean        mean over folds of the fold values, a fold value being the mean over its seeds
+#   sd_folds    sample standard deviation of the fold values
+#   half_width  half-width of the 95 % t-interval over folds, t(0.975, k - 1) sd / sqrt(k)
+#   sd_seeds    sample standard deviation of the seeds' fold means, over the folds every seed has
+#   lower/upper 95 % percentile interval of the patient bootstrap of `mean`
+SCORES = TableSchema(
+    "scores",
+    ("task", "metric", "cohort", "scheme", "method"),
+    {
+        "method": Column("str"),
+        "cohort": Column("str"),
+        "scheme": Column("str"),
+        "task": Column("str", allowed=TASKS),
+        "metric": Column("str"),
+        "mean": Column("float64", nullable=True),
+        "sd_folds": Column("float64", nullable=True),
+        "half_width": Column("float64", nullable=True),
+        "sd_seeds": Column("float64", nullable=True),
+        "lower": Column("float64", nullable=True),
+        "upper": Column("float64", nullable=True),
+        "n_patients": Column("Int64"),
+        "n_events": Column("Int64", nullable=True),
+        "n_missing": Column("Int64"),
+        "folds_used": Column("Int64"),
+        "folds_total": Column("Int64"),
+        "seeds": Column("Int64"),
+        "resamples": Column("Int64"),
+        "reason": Column("object", nullable=True),
+    },
+)

@@ -1,0 +1,1 @@
+"""Training losses on tensors; no files, no patients."""

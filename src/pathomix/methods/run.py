@@ -1,0 +1,251 @@
+"""One method on one cohort and scheme: every fold and seed fitted, predicted and written, each unit resumable."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from pathomix.cohort.cases import Cases
+from pathomix.core.errors import PathomixError
+from pathomix.core.files import atomic_path, content_key, file_digest, write_json
+from pathomix.core.provenance import METADATA_KEY, Provenance
+from pathomix.core.schemas import HISTORY, PARTS, PREDICTIONS, RUN_INDEX
+from pathomix.core.tables import write_table
+from pathomix.methods.base import Method, Task
+from pathomix.methods.build import build_method
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What one fold and seed gave.
+
+    Attributes:
+        predictions: PREDICTIONS rows of all parts, for the tasks that could be fitted.
+        history: HISTORY rows.
+        state: Named arrays of the fitted models.
+        failures: Task to the reason why it could not be fitted.
+    """
+
+    predictions: pd.DataFrame
+    history: pd.DataFrame
+    state: Mapping[str, NDArray[np.generic]]
+    failures: Mapping[Task, str]
+
+
+def run_fold(method: Method, cases: Cases, split: pd.DataFrame, tasks: Sequence[Task], seed: int) -> FoldResult:
+    """Fit on the training and valid parts of one fold, predict all parts.
+
+    A task that the training part cannot carry fails by itself, with its reason, and leaves the others alone.
+
+    Args:
+        method: Configured method.
+        cases: Whole cohort.
+        split: SPLITS rows of one fold.
+        tasks: Tasks to fit, each on its own.
+        seed: Of everything random in the fit.
+
+    Raises:
+        PathomixError: The split names patients that the cohort lacks, or one of them in two parts.
+    """
+    parts = _parts(cases, split)
+    frames, histories, failures = [_no_predictions()], [_no_history()], {}
+    state: dict[str, NDArray[np.generic]] = {}
+    for task in tasks:
+        try:
+            model = method.fit(parts["train"], parts["valid"], tasks=(task,), seed=seed)
+            predicted = pd.concat([_frame(model.predict(parts[part])[task], parts[part], task, part) for part in PARTS])
+            _require_finite(predicted, task)
+        except PathomixError as error:
+            failures[task] = str(error)
+            continue
+        frames.append(predicted)
+        histories.append(model.history().assign(row=lambda frame: np.arange(len(frame))))
+        state.update(model.state())
+    return FoldResult(_stacked(frames), _stacked(histories), state, failures)
+
+
+def _parts(cases: Cases, split: pd.DataFrame) -> dict[str, Cases]:
+    ids = pd.Index(split["patient_id"])
+    if ids.has_duplicates:
+        raise PathomixError(
+            "patients are in two parts of one fold",
+            offending=ids[ids.duplicated()].unique(),
+            remedy="correct the splits of this cohort",
+        )
+    unknown = ids.difference(cases.ids)
+    if len(unknown):
+        raise PathomixError(
+            "the split names patients that the cohort lacks", offending=unknown, remedy="run split_cohort again"
+        )
+    return {part: cases.subset(cases.ids[cases.ids.isin(ids[split["part"] == part])]) for part in PARTS}
+
+
+def _frame(predicted: pd.DataFrame, cases: Cases, task: Task, part: str) -> pd.DataFrame:
+    outcome = cases.patients[["time", "event", "class_label"]].rename_axis("patient_id")
+    frame = predicted.reindex(cases.ids).rename_axis("patient_id").join(outcome).reset_index()
+    return frame.assign(task=task, part=part, **({} if "risk" in frame else {"risk": np.nan}))
+
+
+def _require_finite(predicted: pd.DataFrame, task: Task) -> None:
+    """NaN says that a patient lacks the modalities; an infinite or entirely missing prediction is a failed fit."""
+    column = "risk" if task == "survival" else next(c for c in predicted.columns if c.startswith("probability_"))
+    values = predicted[column].to_numpy(np.float64)
+    if np.isinf(values).any() or np.isnan(values[(predicted["part"] == "train").to_numpy()]).all():
+        raise PathomixError(
+            "the fitted model does not give finite predictions for its own training patients",
+            remedy="lower `learning_rate`, or raise the penalty",
+        )
+
+
+def _no_predictions() -> pd.DataFrame:
+    return PREDICTIONS.validate(pd.DataFrame(columns=list(PREDICTIONS.columns)))
+
+
+def _no_history() -> pd.DataFrame:
+    return HISTORY.validate(pd.DataFrame(columns=list(HISTORY.columns)))
+
+
+def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else frames[0]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a study's grid: a named row on one cohort and scheme.
+
+    Attributes:
+        study: Study name.
+        name: The row's name in the study (not the method's name in the registry).
+        cohort: Cohort name.
+        scheme: Splitting scheme.
+        configuration: Key `method` and its parameters.
+        tasks: Tasks to fit.
+        seeds: One run per fold and seed.
+        code_digest: Digest of the code the method reaches, empty when run by hand.
+        inputs: Name to sha256 of every input file except the splits.
+    """
+
+    study: str
+    name: str
+    cohort: str
+    scheme: str
+    configuration: Mapping[str, Any]
+    tasks: tuple[Task, ...]
+    seeds: tuple[int, ...]
+    code_digest: str
+    inputs: Mapping[str, str]
+
+
+def run_cell(
+    cell: Cell, cases: Cases, splits: pd.DataFrame, results: str | os.PathLike[str], index: str | os.PathLike[str]
+) -> None:
+    """Run all folds and seeds; a unit whose ``run.json`` has the same key and whose files are whole is kept.
+
+    Args:
+        cell: What to run.
+        cases: The cohort.
+        splits: SPLITS table of the scheme.
+        results: Results folder.
+        index: RUN_INDEX table to write, one row per fold and seed; a task that failed is named in `reason`.
+
+    Raises:
+        PathomixError: The configuration is refused, or a split is damaged.
+    """
+    method = build_method(cell.configuration)
+    root = Path(results)
+    rows = []
+    for fold, split in splits.groupby("fold"):
+        for seed in cell.seeds:
+            folder = root / "runs" / cell.study / cell.name / cell.cohort / f"{cell.scheme}-{fold}" / f"seed{seed}"
+            row = _unit(cell, method, cases, split, int(str(fold)), seed, folder)
+            rows.append({**row, "path": (folder / "predictions.parquet").relative_to(root).as_posix()})
+    frame = pd.DataFrame(rows)
+    failed = frame["status"] == "failed"
+    frame.loc[failed, ["path", "sha256"]] = None
+    write_table(frame, RUN_INDEX, index, _provenance(cell, "run_index", splits))
+
+
+def _unit(
+    cell: Cell, method: Method, cases: Cases, split: pd.DataFrame, fold: int, seed: int, folder: Path
+) -> dict[str, Any]:
+    """Run one fold and seed, or find it done; its row of the index."""
+    provenance = _provenance(cell, "run", split, fold=fold, seed=seed)
+    key = content_key(**{k: v for k, v in provenance.to_dict().items() if k != "artifact"})
+    record = read_record(folder, key)
+    if record is None:
+        result = run_fold(method, cases, split, cell.tasks, seed)
+        record = _write(folder, key, result, cell.tasks, provenance)
+        log.info("%s on %s, fold %s, seed %s: done", cell.name, cell.cohort, fold, seed)
+    else:
+        log.info("%s on %s, fold %s, seed %s: kept", cell.name, cell.cohort, fold, seed)
+    failures = record["failures"]
+    for task, reason in failures.items():
+        log.warning("%s on %s, fold %s, seed %s: %s failed: %s", cell.name, cell.cohort, fold, seed, task, reason)
+    return {
+        "study": cell.study,
+        "method": cell.name,
+        "cohort": cell.cohort,
+        "scheme": cell.scheme,
+        "fold": fold,
+        "seed": seed,
+        "task": ",".join(cell.tasks),
+        "status": "failed" if len(failures) == len(cell.tasks) else "done",
+        "reason": "; ".join(f"{task}: {failures[task]}" for task in sorted(failures)) or None,
+        "sha256": record["files"]["predictions.parquet"],
+    }
+
+
+def _provenance(cell: Cell, artifact: str, split: pd.DataFrame, **more: Any) -> Provenance:
+    """Lineage of a run; of the splits only the rows used count, so that a new fold leaves the others alone."""
+    rows = split.sort_values(["fold", "patient_id"])[["fold", "patient_id", "part"]].to_numpy().tolist()
+    parameters = {
+        "configuration": dict(cell.configuration),
+        "tasks": list(cell.tasks),
+        "code": cell.code_digest,
+        **(more or {"seeds": list(cell.seeds)}),
+    }
+    return Provenance(artifact, 1, {**cell.inputs, "splits": content_key(rows=rows)}, parameters)
+
+
+def read_record(folder: Path, key: str) -> dict[str, Any] | None:
+    """The record of a finished unit with this key whose files are as it left them; None otherwise."""
+    try:
+        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        whole = record["key"] == key and all(file_digest(folder / n) == d for n, d in record["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return record if whole else None
+
+
+def _write(folder: Path, key: str, result: FoldResult, tasks: Sequence[Task], provenance: Provenance) -> dict[str, Any]:
+    """Write the unit's files, ``run.json`` last: a unit without it counts as not done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").unlink(missing_ok=True)
+    write_table(result.predictions, PREDICTIONS, folder / "predictions.parquet", provenance)
+    write_table(result.history, HISTORY, folder / "history.parquet", provenance)
+    with atomic_path(folder / "model.safetensors") as temporary:
+        arrays = {name: np.ascontiguousarray(value) for name, value in sorted(result.state.items())}
+        save_file(arrays, temporary, metadata={METADATA_KEY: provenance.to_json()})
+    files = ("predictions.parquet", "history.parquet", "model.safetensors")
+    record = {
+        "key": key,
+        "provenance": provenance.to_dict(),
+        "tasks": {task: "failed" if task in result.failures else "done" for task in tasks},
+        "failures": dict(result.failures),
+        "files": {name: file_digest(folder / name) for name in files},
+    }
+    write_json(folder / "run.json", record)
+    return record

@@ -1,0 +1,37 @@
+"""S-MLP: self-normalising multi-layer perceptron on feature blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from pathomix.methods.base import Task
+from pathomix.methods.heads import Head
+from pathomix.methods.parameters import filled
+from pathomix.methods.tabular_network import Forward, NetworkSettings, TabularNetwork
+from pathomix.nn.mlp import SelfNormalisingMLP
+from pathomix.nn.snn import init_max
+
+
+@dataclass(frozen=True)
+class Settings(NetworkSettings):
+    """Parameters; `hidden`: widths of the layers (ModalTune section 7: "small")."""
+
+    hidden: tuple[int, ...] = (256, 256)
+
+
+class SMLP(TabularNetwork):
+    """Linear-ELU-AlphaDropout [256, 256] and a linear head."""
+
+    def __init__(self, **parameters: Any) -> None:
+        settings = filled(Settings, parameters, "s_mlp")
+        super().__init__(settings)
+        self.hidden = settings.hidden
+
+    def build(self, inputs: int, head: Head, task: Task) -> tuple[nn.Module, Forward]:
+        """See `TabularNetwork.build`."""
+        network = SelfNormalisingMLP(inputs, self.hidden, head.outputs, self.settings.dropout)
+        init_max(network)
+        return network, network.__call__

@@ -1,0 +1,1 @@
+"""Architectures on tensors; no files, no patients."""

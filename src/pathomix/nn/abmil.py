@@ -1,0 +1,102 @@
+"""Gated-attention multiple-instance learning (Ilse et al. 2018) under the parameter names of the MCAT repository."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pathomix.nn.snn import self_normalising_block
+
+
+def segment_softmax(scores: Tensor, segment: Tensor, segments: int) -> Tensor:
+    """Softmax of `scores` [t] within each segment; `segment` [t] numbers them 0..segments-1."""
+    top = scores.new_full((segments,), -torch.inf).scatter_reduce(0, segment, scores.detach(), "amax")
+    weights = (scores - top[segment]).exp()
+    total = scores.new_zeros(segments).index_add(0, segment, weights)
+    return weights / total[segment]
+
+
+class GatedAttention(nn.Module):
+    """Attention score of each instance: c(tanh(a(h)) * sigmoid(b(h)))."""
+
+    def __init__(self, width: int, attention: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_a = nn.Sequential(nn.Linear(width, attention), nn.Tanh(), nn.Dropout(dropout))
+        self.attention_b = nn.Sequential(nn.Linear(width, attention), nn.Sigmoid(), nn.Dropout(dropout))
+        self.attention_c = nn.Linear(attention, 1)
+
+    def forward(self, instances: Tensor) -> Tensor:
+        """Scores [t] of `instances` [t, width]."""
+        return self.attention_c(self.attention_a(instances) * self.attention_b(instances)).squeeze(1)
+
+
+class ABMILOutput(NamedTuple):
+    """Logits [bags, classes] and attention scores before the softmax [tiles]."""
+
+    logits: Tensor
+    attention: Tensor
+
+
+class ABMIL(nn.Module):
+    """Tile embedding, gated attention, pooled embedding, optional concatenation with a molecular vector, linear head.
+
+    Several bags go through at once: their tiles are concatenated and the softmax runs within each bag, so that no
+    padding is computed.
+
+    Args:
+        input_dim: Tile feature width.
+        width: Tile embedding width.
+        attention: Width of the attention layer.
+        pooled: Width after pooling.
+        classes: Outputs.
+        omic_dim: Width of the molecular vector to concatenate; 0 = images alone.
+        omic_hidden: Width of the molecular encoder.
+        dropout: Dropout probability (AlphaDropout in the molecular encoder).
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        width: int = 512,
+        attention: int = 256,
+        pooled: int = 256,
+        classes: int = 4,
+        omic_dim: int = 0,
+        omic_hidden: int = 256,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        self.attention_net = nn.Sequential(
+            nn.Linear(input_dim, width), nn.ReLU(), nn.Dropout(dropout), GatedAttention(width, attention, dropout)
+        )
+        self.rho = nn.Sequential(nn.Linear(width, pooled), nn.ReLU(), nn.Dropout(dropout))
+        self.omic_dim = omic_dim
+        if omic_dim:
+            self.fc_omic = nn.Sequential(
+                self_normalising_block(omic_dim, omic_hidden, dropout),
+                self_normalising_block(omic_hidden, omic_hidden, dropout),
+            )
+            self.mm = nn.Sequential(
+                nn.Linear(pooled + omic_hidden, pooled), nn.ReLU(), nn.Linear(pooled, pooled), nn.ReLU()
+            )
+        self.classifier = nn.Linear(pooled, classes)
+
+    def forward(self, tiles: Tensor, bag: Tensor, bags: int, omic: Tensor | None = None) -> ABMILOutput:
+        """Evaluate `bags` bags.
+
+        Args:
+            tiles: [t, input_dim], tiles of all bags.
+            bag: [t], number 0..bags-1 of each tile's bag; every bag has at least one tile.
+            bags: Number of bags.
+            omic: [bags, omic_dim] where the model was built with `omic_dim`.
+        """
+        hidden = self.attention_net[2](self.attention_net[1](self.attention_net[0](tiles)))
+        scores = self.attention_net[3](hidden)
+        weights = segment_softmax(scores, bag, bags)
+        pooled = hidden.new_zeros(bags, hidden.shape[1]).index_add(0, bag, weights[:, None] * hidden)
+        pooled = self.rho(pooled)
+        if self.omic_dim and omic is not None:
+            pooled = self.mm(torch.cat([pooled, self.fc_omic(omic)], dim=1))
+        return ABMILOutput(self.classifier(pooled), scores)

@@ -1,0 +1,1 @@
+"""Seeding, optimisation loop, selection on the valid part."""

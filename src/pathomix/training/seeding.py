@@ -1,0 +1,28 @@
+"""Seeds: one integer per run, a private stream per use, and the global stream left as it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def derived_seed(seed: int, *names: object) -> int:
+    """A seed for one use of a run's seed, so that adding a use never changes another."""
+    text = "/".join(str(part) for part in (seed, *names))
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's CPU stream seeded inside the block, deterministic algorithms on; both as before afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)

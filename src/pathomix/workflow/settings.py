@@ -1,0 +1,60 @@
+"""Names of the parameters a component accepts, read from its dataclass without importing it.
+
+The runner environment has no torch; still a misspelt parameter has to be refused before the first job.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pathomix.core.errors import PathomixError
+
+
+def parameter_names(source: Path, module: str, name: str) -> set[str]:
+    """Annotated fields of class `name` in `module` and of the classes of the package it inherits from.
+
+    Args:
+        source: The folder that holds the package.
+        module: Dotted module name.
+        name: Name of the class.
+
+    Raises:
+        LookupError: There is no such class.
+    """
+    tree = ast.parse(source.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if name not in classes:
+        raise LookupError(f"no class {name} in {module}")
+    origin = {
+        alias.asname or alias.name: (node.module or "", alias.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    names = {
+        statement.target.id
+        for statement in classes[name].body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+    for base in classes[name].bases:
+        if isinstance(base, ast.Name):
+            where, original = origin.get(base.id, (module, base.id))
+            names |= parameter_names(source, where, original)
+    return names
+
+
+def check_parameters(given: Mapping[str, Any], known: Iterable[str], key: str) -> None:
+    """Refuse parameters outside `known`; `key` is where in the configuration they stand.
+
+    Raises:
+        PathomixError: Unknown parameters, all of them named.
+    """
+    allowed = sorted(known)
+    unknown = sorted(set(given) - set(allowed))
+    if unknown:
+        raise PathomixError(
+            f"configuration key {key}: unknown parameters", offending=unknown, remedy=f"use {', '.join(allowed)}"
+        )

@@ -1,0 +1,182 @@
+"""Tables of a study small enough to be written out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pathomix.core.provenance import Provenance
+from pathomix.core.tables import write_table
+from pathomix.evaluate.schemas import SCORES
+from pathomix.report.layout import Layout
+from pathomix.report.tables import make_tables, read_csv, render, results_table, tidy, to_csv
+
+LABELS = {
+    "ridge": {"label": "Ridge_Cox", "group": "Genes"},
+    "mlp": {"label": "S-MLP", "group": "Genes"},
+    "abmil": "ABMIL",
+}
+
+
+def score(method, cohort, mean, **changes):
+    missing = mean is None
+    base = {
+        "method": method,
+        "cohort": cohort,
+        "scheme": "kfold",
+        "task": "survival",
+        "metric": "c_index",
+        "mean": np.nan if missing else mean,
+        "sd_folds": np.nan if missing else 0.02,
+        "half_width": np.nan if missing else 0.0248,
+        "sd_seeds": np.nan,
+        "lower": np.nan if missing else mean - 0.05,
+        "upper": np.nan if missing else mean + 0.05,
+        "n_patients": 100 if cohort == "north" else 60,
+        "n_events": 40 if cohort == "north" else 30,
+        "n_missing": 0,
+        "folds_used": 0 if missing else 5,
+        "folds_total": 5,
+        "seeds": 1,
+        "resamples": 1000,
+        "reason": None,
+    }
+    return {**base, **changes}
+
+
+@pytest.fixture
+def scores() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            score("ridge", "north", 0.7004),
+            score("mlp", "north", 0.6996, reason="1 patient without prediction: P<1>"),
+            score("abmil", "north", 0.65),
+            score("oracle", "north", 0.9),
+            score("ridge", "south", 0.61, folds_used=4, reason="fold 2: no event among the test patients"),
+            score("mlp", "south", None, reason="every fold: run failed: 50 % of x_1 & y"),
+            score("oracle", "south", 0.8),
+        ]
+    )
+
+
+def table(scores):
+    return results_table(tidy(scores, Layout.of(["south", "north"], LABELS)), "c_index")
+
+
+MARKDOWN = """\
+**Survival: Harrell's concordance index.** Mean ± standard deviation over 5 folds, and in brackets the 95 % percentile \
+interval of 1,000 bootstrap resamples of the patients. One prediction per patient and fold; higher is better. Bold: \
+best of the column; underlined: second best. Oracle rows know the simulated truth; they bound what a method can reach \
+and are not ranked. Letters refer to the notes.
+
+| Method | south (n = 60, 30 events) | north (n = 100, 40 events) |
+|:--|:-:|:-:|
+| *Genes* | | |
+| Ridge\\_Cox | 0.610 ± 0.020 [0.560, 0.660]<sup>a</sup> | **0.700 ± 0.020 [0.650, 0.750]** |
+| S-MLP | –<sup>b</sup> | **0.700 ± 0.020 [0.650, 0.750]**<sup>c</sup> |
+| ABMIL | –<sup>d</sup> | 0.650 ± 0.020 [0.600, 0.700] |
+| Oracle (not ranked) | 0.800 ± 0.020 [0.750, 0.850] | 0.900 ± 0.020 [0.850, 0.950] |
+
+<sup>a</sup> mean over 4 of 5 folds; fold 2: no event among the test patients
+
+<sup>b</sup> every fold: run failed: 50 % of x\\_1 & y
+
+<sup>c</sup> 1 patient without prediction: P&lt;1>
+
+<sup>d</sup> not run on this cohort
+"""
+
+LATEX = r"""
+\toprule
+ & south & north \\
+ & {\footnotesize n = 60, 30 events} & {\footnotesize n = 100, 40 events} \\
+\midrule
+\multicolumn{3}{l}{\emph{Genes}} \\
+Ridge\_Cox & 0.610 $\pm$ 0.020 [0.560, 0.660]\textsuperscript{a} & \textbf{0.700 $\pm$ 0.020 [0.650, 0.750]} \\
+S-MLP & --\textsuperscript{b} & \textbf{0.700 $\pm$ 0.020 [0.650, 0.750]}\textsuperscript{c} \\
+ABMIL & --\textsuperscript{d} & 0.650 $\pm$ 0.020 [0.600, 0.700] \\
+\midrule
+Oracle & 0.800 $\pm$ 0.020 [0.750, 0.850] & 0.900 $\pm$ 0.020 [0.850, 0.950] \\
+\bottomrule
+\end{tabular}
+
+{\footnotesize \textsuperscript{a}~mean over 4 of 5 folds; fold 2: no event among the test patients}
+
+{\footnotesize \textsuperscript{b}~every fold: run failed: 50 \% of x\_1 \& y}
+
+{\footnotesize \textsuperscript{c}~1 patient without prediction: P$<$1$>$}
+
+{\footnotesize \textsuperscript{d}~not run on this cohort}
+\end{table}
+"""
+
+
+def test_markdown_is_the_golden_text(scores):
+    assert render([table(scores)], "md").strip() == MARKDOWN.strip()
+
+
+def test_latex_is_the_golden_text(scores):
+    text = render([table(scores)], "tex")
+    assert LATEX.strip() in text
+    assert r"\caption{\textbf{Survival: Harrell's concordance index.} Mean $\pm$ standard" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_a_missing_cell_is_a_dash_with_its_reason_and_never_zero(scores):
+    laid = table(scores)
+    cell = laid.rows[1].cells[0]
+    assert cell.mean is None and cell.text == "–" and dict(laid.notes)[cell.note].startswith("every fold: run failed")
+    for kind in ("md", "tex"):
+        assert "0.000" not in render([laid], kind) and "nan" not in render([laid], kind)
+    line = next(line for line in to_csv(tidy(scores, Layout())).splitlines() if ",mlp,mlp,south," in line)
+    assert line.split(",")[7:13] == [""] * 6
+
+
+def test_ranks_follow_the_printed_digits_and_leave_oracles_out(scores):
+    rows = tidy(scores, Layout()).set_index(["cohort", "method"])["rank"]
+    assert rows["north"].to_dict() | {"oracle": None} == {"abmil": 3, "mlp": 1, "ridge": 1, "oracle": None}
+    assert pd.isna(rows["north", "oracle"]) and pd.isna(rows["south", "mlp"])
+    # One ranked method is not "best" of anything.
+    assert {row.label: row.cells[0].mark for row in table(scores).rows}["Ridge_Cox"] == ""
+
+
+def test_second_best_is_underlined_when_there_is_a_third(scores):
+    scores.loc[1, "mean"] = 0.69
+    marks = {row.label: row.cells[1].mark for row in table(scores).rows}
+    assert marks == {"Ridge_Cox": "best", "S-MLP": "second", "ABMIL": "", "Oracle": ""}
+    assert "<u>0.690 ± 0.020 [0.650, 0.750]</u>" in render([table(scores)], "md")
+
+
+def test_two_schemes_of_a_cohort_are_two_columns(scores):
+    scores.loc[4:, ["cohort", "scheme"]] = ["north", "site"]
+    assert [heading.label for heading in table(scores).headings] == ["north (kfold)", "north (site)"]
+
+
+def test_csv_carries_full_precision_there_and_back(scores, tmp_path):
+    scores["mean"] = scores["mean"] / 3
+    scores["cohort"] = scores["cohort"].replace("north", "NA")  # a cohort, not a missing value
+    rows = tidy(scores, Layout.of(["south"], LABELS))
+    path = tmp_path / "survival.csv"
+    path.write_text(to_csv(rows))
+    back = read_csv(path)
+    assert np.array_equal(back["mean"].to_numpy(), rows["mean"].to_numpy(), equal_nan=True)
+    assert render([results_table(back, "c_index")], "md") == render([results_table(rows, "c_index")], "md")
+
+
+def test_both_tasks_are_always_written_the_same_each_time(scores, tmp_path):
+    path = tmp_path / "scores.parquet"
+    write_table(scores, SCORES, path, Provenance("scores"))
+    for name in ("one", "two"):
+        make_tables(path, ["south"], LABELS, tmp_path / name)
+    names = sorted(item.name for item in (tmp_path / "one").iterdir())
+    assert names == [f"{task}.{kind}" for task in ("subtype", "survival") for kind in ("csv", "md", "tex")]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert "No run of this study predicts this task" in (tmp_path / "one/subtype.md").read_text()
+
+
+def test_many_footnotes_get_two_letters():
+    rows = [score(f"m{i:02d}", "north", None, reason=f"reason {i}") for i in range(28)]
+    laid = results_table(tidy(pd.DataFrame(rows), Layout()), "c_index")
+    assert [letter for letter, _ in laid.notes][-3:] == ["z", "aa", "ab"]

@@ -1,0 +1,148 @@
+"""Pixels at a wanted scale, white outside, a fresh handle after an error."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from pathomix.core.errors import PathomixError
+from pathomix.slides.backends import OpenSlideBackend, PlainImageBackend
+from pathomix.slides.reader import Slide, background_rgb, choose_level, composite, open_scaled, open_slide, resample
+from pathomix.slides.scale import Scale
+
+
+
+@pytest.mark.parametrize(
+    ("downsamples", "wanted", "level", "resize"),
+    [
+        ((1.0, 4.0003, 16.002), 4.0, 1, False),
+        ((1.0, 4.0003, 16.002), 1.983, 0, True),
+        ((1.0, 4.0, 16.0), 15.0, 1, True),
+        ((1.0, 4.0), 64.0, 1, True),
+        ((1.0, 2.0), 1.996, 1, False),
+        ((1.0,), 0.9, 0, True),
+    ],
+)
+def test_level_choice(downsamples, wanted, level, resize):
+    choice = choose_level(downsamples, wanted)
+    assert (choice.level, choice.downsample, choice.resize) == (level, downsamples[level], resize)
+
+
+def test_enlarging_by_more_than_15_percent_is_refused():
+    with pytest.raises(PathomixError, match="coarser"):
+        choose_level((1.0,), 0.5, "slide")
+
+
+def test_unscanned_pixels_take_the_background_not_black():
+    rgba = np.zeros((2, 2, 4), dtype=np.uint8)
+    rgba[0, 0] = (10, 20, 30, 255)
+    rgba[0, 1] = (100, 100, 100, 128)
+    result = composite(rgba, (255, 255, 255))
+    assert result[0, 0].tolist() == [10, 20, 30]
+    assert result[0, 1].tolist() == [177, 177, 177]
+    assert (result[1] == 255).all()
+    assert background_rgb({"openslide.background-color": "0A0B0C"}) == (10, 11, 12)
+    assert background_rgb({"openslide.background-color": "nonsense"}) == (255, 255, 255)
+
+
+def test_reading_beyond_the_canvas_pads_with_white(zoo, image, kit):
+    coarse = kit.halved(image[0])
+    for path, mpp in ((zoo / "coarse.tiff", None), (zoo / "plain.png", 0.5)):
+        with open_slide(path, mpp) as slide:
+            region = slide.read(1000, -4, 0, 40, 20)
+        assert (region[:, 24:] == 255).all() and (region[:4] == 255).all()
+        np.testing.assert_array_equal(region[4:, :24], coarse[0:16, 1000:1024])
+
+
+def test_locations_are_level_0_on_every_level(zoo, image, kit):
+    with open_slide(zoo / "fine.tiff") as slide:
+        region = slide.read(512, 256, 2, 64, 64)
+    np.testing.assert_array_equal(region, kit.halved(image[0], 2)[64:128, 128:192])
+
+
+@pytest.mark.parametrize("name", ["fine.tiff", "fine_one_level.tiff", "coarse.tiff"])
+@pytest.mark.parametrize("mpp", [4.0, 3.3, 8.0])
+def test_thumbnail_is_the_area_mean_with_exact_geometry(zoo, image, monkeypatch, name, mpp):
+    monkeypatch.setattr("pathomix.slides.reader._STRIP_PIXELS", 100_000)  # several strips
+    with open_slide(zoo / name) as slide:
+        thumbnail = slide.thumbnail(mpp)
+        extent = slide.dimensions
+    height, width = thumbnail.rgb.shape[:2]
+    assert thumbnail.mpp == pytest.approx(mpp, rel=0.02)
+    # padding of the last column may reach over the canvas by less than one reduced pixel
+    assert extent[0] <= width * thumbnail.step[0] <= extent[0] * 1.02
+    expected = cv2.resize(image[0], (width, height), interpolation=cv2.INTER_AREA)
+    difference = np.abs(thumbnail.rgb.astype(int) - expected)[: height - 2, : width - 2]
+    assert difference.mean() < 3.0  # rounding of the levels, and up to 2 % of stretch
+
+
+def test_bounds_restrict_the_thumbnail(zoo):
+    class Bounded(OpenSlideBackend):
+        def __init__(self, path):
+            super().__init__(path)
+            box = {"x": "256", "y": "128", "width": "512", "height": "256"}
+            self.properties = {**self.properties, **{f"openslide.bounds-{k}": v for k, v in box.items()}}
+
+    path = zoo / "coarse.tiff"
+    slide = Slide(path, Bounded, Bounded(path), Scale(0.5, 0.5, "header"))
+    with slide:
+        part = slide.thumbnail(4.0)
+    with open_slide(path) as whole:
+        full = whole.thumbnail(4.0)
+    assert part.origin == (256, 128)
+    assert part.rgb.shape == (32, 64, 3)
+    np.testing.assert_allclose(part.rgb, full.rgb[16:48, 32:96], atol=1)
+
+
+def test_a_handle_is_replaced_after_an_error(zoo):
+    opened = []
+
+    class Flaky(OpenSlideBackend):
+        def __init__(self, path):
+            super().__init__(path)
+            opened.append(self)
+
+        def read(self, *args):
+            if self is opened[0]:
+                raise OSError("first handle is bad")
+            return super().read(*args)
+
+    path = zoo / "coarse.tiff"
+    with Slide(path, Flaky, Flaky(path), Scale(0.5, 0.5, "header")) as slide:
+        assert slide.read(0, 0, 0, 8, 8).shape == (8, 8, 3)
+    assert len(opened) == 2
+
+
+def test_an_unreadable_region_names_the_file_and_leaves_the_slide_usable(zoo):
+    with open_slide(zoo / "damaged.tiff") as slide:
+        with pytest.raises(PathomixError, match=r"damaged\.tiff: reading"):
+            slide.read(0, 0, 0, 1024, 1024)
+        assert slide.read(0, 0, 0, 64, 64).shape == (64, 64, 3)
+
+
+def test_a_plain_image_needs_the_mpp_of_the_table(zoo):
+    with pytest.raises(PathomixError, match="OpenSlide cannot open it") as error:
+        open_slide(zoo / "plain.png")
+    assert "column mpp" in error.value.remedy
+    with open_slide(zoo / "plain.png", 0.5) as slide:
+        assert (slide.scale.source, slide.level_downsamples) == ("table", (1.0,))
+    with pytest.raises(PathomixError, match="nor is it a plain image"):
+        open_slide(zoo / "text.tiff", 0.5)
+    with pytest.raises(PathomixError, match="no such file"):
+        open_slide(zoo / "absent.tiff")
+    with pytest.raises(PathomixError, match="OpenSlide cannot open it"):
+        open_scaled(zoo / "plain.png", Scale(0.5, 0.5, "header"))
+
+
+def test_a_plain_image_of_other_depth_is_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "deep.png"), np.zeros((8, 8), dtype=np.uint16))
+    with pytest.raises(PathomixError, match="not 8-bit"):
+        open_slide(tmp_path / "deep.png", 0.5)
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((8, 8), 7, dtype=np.uint8))
+    assert PlainImageBackend(tmp_path / "grey.png").read(0, 0, 0, 1, 1).ravel().tolist() == [7, 7, 7, 255]
+
+
+def test_shrinking_is_the_area_mean():
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 8, 3)).astype(np.uint8)
+    expected = pixels.reshape(4, 3, 4, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(resample(pixels, (4, 4)), expected, atol=1)

@@ -1,0 +1,26 @@
+"""Cut the tissue of one shard's slides into tiles."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import pathomix
+from pathomix.core import script
+from pathomix.slides.cut import cut_shard
+from pathomix.workflow.digest import code_digest
+
+
+def main(options: Namespace) -> None:
+    """Run."""
+    code = code_digest(Path(__file__), Path(pathomix.__file__).parents[1])
+    cut_shard(options.tissue, options.slides, options.root, options.parameters, options.results, options.index, code)
+
+
+if __name__ == "__main__":
+    arguments = script.parser(__doc__ or "")
+    arguments.add_argument("--tissue", type=Path, required=True, help="index of the tissue stage")
+    arguments.add_argument("--slides", type=Path, required=True, help="slides.parquet of the cohort")
+    arguments.add_argument("--root", type=Path, required=True, help="folder that relative slide paths start from")
+    arguments.add_argument("--parameters", type=script.json_object, default={}, help="slides.tiles as JSON")
+    arguments.add_argument("--results", type=Path, required=True, help="results folder")
+    arguments.add_argument("--index", type=Path, required=True, help="index table to write")
+    script.run(main, arguments)

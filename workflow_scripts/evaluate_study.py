@@ -1,0 +1,25 @@
+"""Score all runs of one study: every fold, and every table cell with its intervals."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pathomix.core import script
+
+
+def main(options: argparse.Namespace) -> None:
+    """Read the predictions the indices list, write both score tables."""
+    from pathomix.evaluate.study import evaluate_study
+
+    evaluate_study(options.indices, options.results, options.parameters, options.folds, options.scores, options.threads)
+
+
+if __name__ == "__main__":
+    arguments = script.parser(__doc__)
+    arguments.add_argument("--indices", nargs="+", type=Path, required=True, help="run indices of the study")
+    arguments.add_argument("--results", type=Path, required=True, help="folder the paths in the indices start from")
+    arguments.add_argument("--parameters", type=script.json_object, default={}, help="JSON: bootstrap, seed, unit")
+    arguments.add_argument("--folds", type=Path, required=True, help="output: one row per run and metric")
+    arguments.add_argument("--scores", type=Path, required=True, help="output: one row per table cell")
+    script.run(main, arguments)

@@ -1,0 +1,73 @@
+"""Fit one method on one cohort and scheme, every fold and seed, and write its predictions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pathomix.core import script
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run the cell."""
+    import torch
+
+    from pathomix.cohort.loader import load_cases
+    from pathomix.core.files import file_digest
+    from pathomix.core.schemas import SPLITS
+    from pathomix.core.tables import read_table
+    from pathomix.methods.run import Cell, run_cell
+    from pathomix.slides.feature_store import FeatureStore
+
+    torch.set_num_threads(options.threads)
+    tiles = FeatureStore(options.features, options.results) if options.features else None
+    names = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
+    files = {name: options.cohort_dir / name for name in names}
+    if options.features:
+        files["features"] = options.features
+    cases = load_cases(options.cohort_dir, tiles=tiles)
+    cell = Cell(
+        study=options.study,
+        name=options.method,
+        cohort=options.cohort,
+        scheme=options.scheme,
+        configuration=options.parameters,
+        tasks=options.tasks,
+        seeds=options.seeds,
+        code_digest=options.code_digest,
+        inputs={name: file_digest(path) for name, path in files.items()},
+    )
+    run_cell(cell, cases, read_table(options.splits, SPLITS), options.results, options.index)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _tasks(text: str) -> tuple[str, ...]:
+    from pathomix.core.schemas import TASKS
+
+    names = tuple(text.split(","))
+    if not set(names) <= set(TASKS):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(TASKS)}, got {text!r}")
+    return names
+
+
+if __name__ == "__main__":
+    arguments = script.parser(__doc__)
+    arguments.add_argument("--study", required=True)
+    arguments.add_argument("--method", required=True, help="the row's name in the study")
+    arguments.add_argument(
+        "--parameters", required=True, type=script.json_object, help="JSON object: method and its parameters"
+    )
+    arguments.add_argument("--cohort", required=True)
+    arguments.add_argument("--cohort-dir", required=True, type=Path)
+    arguments.add_argument("--features", type=Path, help="merged feature index of the cohort, for methods on tiles")
+    arguments.add_argument("--splits", required=True, type=Path)
+    arguments.add_argument("--scheme", required=True)
+    arguments.add_argument("--seeds", required=True, type=_numbers, help="for instance 0,1")
+    arguments.add_argument("--tasks", required=True, type=_tasks, help="survival, subtype or both, comma-separated")
+    arguments.add_argument("--results", required=True, type=Path)
+    arguments.add_argument("--code-digest", default="", help="digest of the code the method reaches")
+    arguments.add_argument("--index", required=True, type=Path, help="output: RUN_INDEX table")
+    script.run(main, arguments)

@@ -1,0 +1,39 @@
+"""Write the report: one HTML file with all tables, figures, the configuration and the versions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pathomix.core import script
+
+
+def main(options: argparse.Namespace) -> None:
+    """Write the page."""
+    from pathomix.report.page import StudyFiles, installed_versions, write_report
+
+    write_report(
+        [StudyFiles(name, *map(Path, places)) for name, *places in options.study],
+        options.config,
+        options.quarantine,
+        options.oracle,
+        installed_versions(),
+        options.output,
+    )
+
+
+if __name__ == "__main__":
+    arguments = script.parser(__doc__)
+    arguments.add_argument(
+        "--study",
+        nargs=4,
+        action="append",
+        required=True,
+        metavar=("NAME", "TABLES", "FIGURES", "SCORES"),
+        help="a study: its name, folder of tables, folder of figures, score table (repeatable)",
+    )
+    arguments.add_argument("--config", type=script.json_object, required=True, help="configuration of the run, JSON")
+    arguments.add_argument("--quarantine", nargs="*", type=Path, default=[], help="quarantine lists, tab-separated")
+    arguments.add_argument("--oracle", nargs="*", type=Path, default=[], help="oracle.json of simulated cohorts")
+    arguments.add_argument("--output", type=Path, required=True, help="report/index.html below the results folder")
+    script.run(main, arguments)
