@@ -62,7 +62,7 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
 @pytest.mark.parametrize(
     ("old", "new", "rules", "fits"),
     [
-        ("method: s_mlp", "method: snn", {"fit_method"} | REPORT_CONE, 1),
+        ("method: s_mlp, blocks", "method: snn, blocks", {"fit_method"} | REPORT_CONE, 1),
         ("bootstrap: 200", "bootstrap: 201", REPORT_CONE, 0),
         ("folds: 3", "folds: 4", {"split_cohort", "simulate_oracle", "fit_method"} | REPORT_CONE, None),
     ],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pathomix.cohort.clinical import Keyed, patients_table
-from pathomix.cohort.description import Description, ExpressionSpec, fill, input_paths, read_description
+from pathomix.cohort.description import Description, fill, input_paths, read_description
 from pathomix.cohort.given_splits import GIVEN_SPLITS, given_splits
 from pathomix.cohort.import_log import ImportLog
 from pathomix.cohort.matrices import write_alterations, write_expression
@@ -66,38 +67,56 @@ def build_cohort(
             f"{description_path}: files are not under {root}", offending=absent, remedy="check `path` and --root"
         )
     tables, positions = _open_tables(description, name, root, log)
-    patients = patients_table(description, tables, endpoint, log)
+    patients = PATIENTS.validate(patients_table(description, tables, endpoint, log), name)
     cohort = pd.Index(patients["patient_id"])
     matrices = _matrices(description, tables, positions, name, root, cohort, log)
     spec = description.slides
-    slides = no_slides() if spec is None else slides_table(spec, tables[spec.table], cohort, name, root, log)
-    pathways = _pathways(description, name, root, matrices, read_gene_sets, log)
-    splits = given_splits(description, name, root, cohort, log)
-
+    slides = no_slides() if spec is None else slides_table(spec, tables[spec.table], cohort, name, log)
+    imported = _Imported(
+        patients=patients,
+        slides=SLIDES.validate(slides, name),
+        matrices=matrices,
+        scale=description.molecular.expression.scale if description.molecular.expression else "none",
+        pathways=_pathways(description, name, root, matrices, read_gene_sets, log),
+        splits=given_splits(description, name, root, cohort, log),
+    )
     hashes = {label: file_digest(path) for label, path in inputs.items()}
     hashes["description"] = file_digest(description_path)
-    parameters = {"name": name, "endpoint": str(patients["endpoint"].iloc[0])}
+    _write(imported, log, output, hashes, {"name": name, "endpoint": str(patients["endpoint"].iloc[0])})
 
+
+@dataclass(frozen=True)
+class _Imported:
+    """Everything the import understood, before a byte of it is written."""
+
+    patients: pd.DataFrame
+    slides: pd.DataFrame
+    matrices: Mapping[str, pd.DataFrame]
+    scale: str
+    pathways: Pathways
+    splits: pd.DataFrame
+
+
+def _write(
+    imported: _Imported, log: ImportLog, output: Path, hashes: Mapping[str, str], parameters: Mapping[str, str]
+) -> None:
     def lineage(artifact: str) -> Provenance:
         return Provenance(artifact, inputs=hashes, parameters=parameters)
 
-    expression = description.molecular.expression
-    write_table(patients, PATIENTS, output / "patients.parquet", lineage("patients"))
-    write_table(slides, SLIDES, output / "slides.parquet", lineage("slides"))
-    scale = expression.scale if isinstance(expression, ExpressionSpec) else "none"
-    write_expression(output / "expression.h5ad", matrices.get("expression"), scale, lineage("expression"))
+    matrices = imported.matrices
+    write_table(imported.patients, PATIENTS, output / "patients.parquet", lineage("patients"))
+    write_table(imported.slides, SLIDES, output / "slides.parquet", lineage("slides"))
+    write_expression(output / "expression.h5ad", matrices.get("expression"), imported.scale, lineage("expression"))
     alterations = (matrices.get("copy_number"), matrices.get("mutation"))
     write_alterations(output / "alterations.h5ad", *alterations, lineage("alterations"))
-    write_json(
-        output / "pathways.json",
-        {"pathways": {k: list(v) for k, v in pathways.items()}, "provenance": lineage("pathways").to_dict()},
-    )
-    write_table(splits, GIVEN_SPLITS, output / "given_splits.parquet", lineage("given_splits"))
+    pathways = {pathway: list(genes) for pathway, genes in imported.pathways.items()}
+    write_json(output / "pathways.json", {"pathways": pathways, "provenance": lineage("pathways").to_dict()})
+    write_table(imported.splits, GIVEN_SPLITS, output / "given_splits.parquet", lineage("given_splits"))
     quarantine = log.quarantine_table()
     write_text(output / "quarantine.tsv", quarantine.to_csv(sep="\t", index=False, lineterminator="\n"))
     report = {
         **parameters,
-        "counts": _counts(patients, slides, matrices, pathways, quarantine),
+        "counts": _counts(imported, quarantine),
         "steps": log.steps,
         "warnings": log.warnings,
         "provenance": lineage("report").to_dict(),
@@ -166,13 +185,8 @@ def _pathways(
     return pathways
 
 
-def _counts(
-    patients: pd.DataFrame,
-    slides: pd.DataFrame,
-    matrices: Mapping[str, pd.DataFrame],
-    pathways: Pathways,
-    quarantine: pd.DataFrame,
-) -> dict[str, Any]:
+def _counts(imported: _Imported, quarantine: pd.DataFrame) -> dict[str, Any]:
+    patients, slides = imported.patients, imported.slides
     classes = patients["class_label"].value_counts()
     return {
         "patients": len(patients),
@@ -181,7 +195,7 @@ def _counts(
         "classes": {str(label): int(count) for label, count in classes.items()},
         "slides": len(slides),
         "patients_with_slides": int(slides["patient_id"].nunique()),
-        **{kind: {"patients": len(frame), "genes": frame.shape[1]} for kind, frame in matrices.items()},
-        "pathways": len(pathways),
+        **{kind: {"patients": len(f), "genes": f.shape[1]} for kind, f in imported.matrices.items()},
+        "pathways": len(imported.pathways),
         "quarantined": len(quarantine),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from pathlib import Path
 
 import pandas as pd
 
@@ -22,12 +21,10 @@ def no_slides() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=column.dtype) for name, column in SLIDES.columns.items()})
 
 
-def slides_table(
-    spec: SlidesSpec, keyed: Keyed, cohort: pd.Index, name: str, root: Path, log: ImportLog
-) -> pd.DataFrame:
+def slides_table(spec: SlidesSpec, keyed: Keyed, cohort: pd.Index, name: str, log: ImportLog) -> pd.DataFrame:
     """SLIDES columns for the slides of the cohort's patients.
 
-    Paths are `root` joined with the filled pattern; whether the files exist is the slide stage's question.
+    Paths are the filled pattern, relative to the folder of the slides; whether files exist is the slide stage's question.
 
     Raises:
         PathomixError: A slide belongs to two patients, or its rows contradict each other.
@@ -39,8 +36,8 @@ def slides_table(
     used = sorted({part[1] for part in string.Formatter().parse(spec.path) if part[1]})
     cells = {c: table.verbatim(c).fillna("") for c in used if c not in {"slide_id", "patient_id", "name"}}
     frame["path"] = [
-        str(root / fill(spec.path, "slides.path", name=name, slide_id=slide, patient_id=patient,
-                        **{c: text.iloc[i] for c, text in cells.items()}))
+        fill(spec.path, "slides.path", name=name, slide_id=slide, patient_id=patient,
+             **{c: text.iloc[i] for c, text in cells.items()})
         for i, (slide, patient) in enumerate(zip(ids, keyed.patients, strict=True))
     ]  # fmt: skip
     frame["md5"] = table.text(spec.md5) if spec.md5 else None

@@ -30,7 +30,7 @@ _PALETTE = (
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 7.0,
     "axes.titlesize": 8.0,
@@ -66,8 +66,7 @@ def style() -> Iterator[None]:
     """The settings of this package on top of matplotlib's own defaults, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        for name, value in _STYLE.items():
-            mpl.rcParams[name] = value
+        mpl.rcParams.update(_STYLE)
         yield
 
 

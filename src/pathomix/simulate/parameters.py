@@ -168,7 +168,7 @@ class Parameters:
         cohorts: Cohort name to its parameters.
     """
 
-    seed: int = 65
+    seed: int = 0
     permute_outcomes: bool = False
     cohorts: Mapping[str, CohortParameters] = field(default_factory=_default_cohorts)
     effects: Effects = field(default_factory=Effects)

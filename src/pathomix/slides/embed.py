@@ -141,7 +141,8 @@ def encode_tiles(path: Path, tiles: CoordsFile, encoder: TileEncoder) -> tuple[N
             readable[bad] = False
             for start in range(0, len(positions), batch):
                 part = slice(start, start + batch)
-                features[positions[part]] = encoder.encode(pixels[part])
+                with np.errstate(over="ignore"):  # an overflow is an error with a remedy, below
+                    features[positions[part]] = encoder.encode(pixels[part])
     lost = 1 - readable.mean()
     if lost > encoder.parameters.max_bad_share:
         raise PathomixError(

@@ -164,9 +164,10 @@ def build_model(name: str, parameters: EncoderParameters) -> nn.Module:
             remedy=f"correct encoders.{name}.timm (python -c 'import timm; print(timm.list_models())')",
         )
     try:
-        model: nn.Module = timm.create_model(
-            parameters.timm, pretrained=parameters.pretrained, num_classes=0, **parameters.model_args
-        )
+        with torch.random.fork_rng():  # timm draws initial weights from the global generator
+            model: nn.Module = timm.create_model(
+                parameters.timm, pretrained=parameters.pretrained, num_classes=0, **parameters.model_args
+            )
     except Exception as error:  # the hub client raises its own types and those of its transport
         if not parameters.pretrained:
             raise

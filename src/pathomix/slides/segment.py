@@ -183,7 +183,7 @@ def _segment(slide: Slide, settings: TissueParameters, folder: Path, *, keep_out
         min_area_mm2=settings.min_area_mm2,
         max_hole_mm2=settings.max_hole_mm2,
     )
-    if not mask.any():
+    if not mask.any() and not keep_outlines:
         raise PathomixError(
             f"{slide.path.name}: no tissue of at least {settings.min_area_mm2:g} mm² found",
             remedy="lower slides.tissue.min_area_mm2 for small specimens, or leave the slide out",

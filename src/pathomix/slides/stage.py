@@ -59,7 +59,7 @@ def slide_folder(results: Path, slide_id: str) -> Path:
     Raises:
         PathomixError: The id cannot name a folder.
     """
-    if Path(slide_id).name != slide_id or slide_id.startswith("."):
+    if not slide_id or Path(slide_id).name != slide_id or slide_id.startswith("."):
         raise PathomixError(f"the slide id {slide_id!r} cannot name a folder", remedy="use letters, digits, . _ and -")
     return results / "slides" / slide_id
 

@@ -23,7 +23,7 @@ Masker = Callable[[NDArray[np.uint8], float], Mask]
 MASKERS: dict[str, Masker] = {}
 
 _SMOOTHING_UM = 6.0
-_PEN_MARGIN_UM = 16.0
+_PEN_MARGIN_UM = 10.0
 # Chroma (largest minus smallest of R, G, B) that parts tissue from glass. Otsu looks for the valley; the limits hold it
 # where a slide is all tissue (it would part dark from pale tissue) or all glass (it would part noise from noise).
 _CHROMA_LIMITS = (9.0, 16.0)
@@ -55,13 +55,16 @@ def find_masker(name: str) -> Masker:
 def colour_mask(rgb: NDArray[np.uint8], mpp: float) -> Mask:
     """Stained tissue by chroma: indifferent to blur and shadow, pen taken out by its hue."""
     pen = pen_mask(rgb, mpp)
-    smooth = _smoothed(white_balanced(rgb), mpp)
+    balanced = white_balanced(rgb)
+    smooth = _smoothed(balanced, mpp)
     chroma = smooth.max(axis=2) - smooth.min(axis=2)
     judged = chroma[~pen]
     if judged.size == 0 or np.ptp(judged) == 0:
         return np.zeros(pen.shape, dtype=bool)
     threshold = float(np.clip(threshold_otsu(judged), *_CHROMA_LIMITS))  # type: ignore[no-untyped-call]
-    return np.asarray((chroma > threshold) & ~pen)
+    # smoothing tells whether there is tissue but carries its colour over the edge; the pixel itself tells where it ends
+    stained = np.ptp(balanced, axis=2) > threshold / 2
+    return np.asarray((chroma > threshold) & stained & ~pen)
 
 
 @masker("tiatoolbox_otsu")

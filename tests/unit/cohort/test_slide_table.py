@@ -14,7 +14,7 @@ def slides(study):
 def test_path_pattern_uses_columns_of_the_table(study, edit):
     study.slides["file"] = [f"uuid{i}/x.tiff" for i in range(len(study.slides))]
     edit("slides.path", "images/{file}")
-    assert slides(study).loc["TEST-02-0001-01Z-00-DX1", "path"] == str(study.folder / "raw/images/uuid0/x.tiff")
+    assert slides(study).loc["TEST-02-0001-01Z-00-DX1", "path"] == "images/uuid0/x.tiff"
 
 
 def test_slide_of_two_patients(study):
@@ -39,6 +39,7 @@ def test_impossible_mpp(study):
     study.slides.loc[0, "mpp"] = "-1"
     with pytest.raises(PathomixError, match=r"mpp is not above 0: TEST-02-0001-01Z-00-DX1"):
         study.build()
+    assert not (study.folder / "out").exists()  # found before anything was written
 
 
 def test_md5_and_size(study, edit):

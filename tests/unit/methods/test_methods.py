@@ -11,8 +11,8 @@ import pytest
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
-from pathomix.methods.per_task import balanced_accuracy
 from pathomix.methods.build import build_method
+from pathomix.methods.per_task import balanced_accuracy
 from pathomix.methods.registry import METHODS
 from pathomix.survival.concordance import harrell_c
 

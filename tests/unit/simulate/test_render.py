@@ -70,7 +70,7 @@ def test_glands_have_an_empty_lumen_in_an_epithelium(plan: SlidePlan) -> None:
     # Glands in the outermost micrometres of the tissue are cut open, and some lie half under another region.
     assert np.median(centre) > 225 and (centre > 200).mean() > 0.9
     wall = image[np.clip(rows + round(9 / plan.mpp), 0, plan.pixels - 1), columns].min(axis=1)
-    assert (wall < 200).mean() > 0.9
+    assert (wall.astype(int) < centre.astype(int) - 15).mean() > 0.85
 
 
 def test_same_plan_same_pixels_other_slide_other_pixels(plan: SlidePlan) -> None:

@@ -13,13 +13,15 @@ import pandas as pd
 import pytest
 import tifffile
 from numpy.typing import NDArray
+
 from pathomix.core.provenance import Provenance
 from pathomix.core.schemas import SLIDES
 from pathomix.core.tables import write_table
 
 FINE = 2048  # pixels at 0.25 µm: a canvas of 512 µm
-TISSUE = {"thumbnail_mpp": 4.0, "min_area_mm2": 0.005, "max_hole_mm2": 0.001}
+TISSUE = {"thumbnail_mpp": 4.0, "min_area_mm2": 0.005, "max_hole_mm2": 0.001, "close_um": 12.0}
 TILES = {"mpp": 1.0, "size": 64}
+QUICK = {"timm": "test_resnet", "seed": 0, "input_size": 64, "stages": (0, 1), "pooling": "mean_std"}
 ENCODER = {"timm": "resnet18", "seed": 0, "input_size": 64, "stages": (0, 1), "pooling": "mean_std"}
 
 Image = NDArray[np.uint8]
@@ -80,7 +82,7 @@ def damage_tile(path: Path, column: int, row: int) -> None:
 def kit() -> SimpleNamespace:
     """The helpers above: test modules cannot import a conftest."""
     names = (tissue_image, halved, write_slide)
-    return SimpleNamespace(tissue=TISSUE, tiles=TILES, encoder=ENCODER, **{f.__name__: f for f in names})
+    return SimpleNamespace(tissue=TISSUE, tiles=TILES, encoder=ENCODER, quick=QUICK, **{f.__name__: f for f in names})
 
 
 @pytest.fixture(scope="session")
@@ -115,12 +117,12 @@ def slide_table(tmp_path: Path) -> Callable[..., Path]:
     """Write a SLIDES table of files below a folder; one patient per slide unless told."""
 
     def write(files: Mapping[str, str], mpp: Mapping[str, float] | None = None, **columns: Mapping[str, Any]) -> Path:
-        frame = pd.DataFrame({"slide_id": list(files), "path": list(files.values())})
+        frame = pd.DataFrame({"slide_id": list(files), "path": list(files.values())}, dtype=object)
         frame["patient_id"] = "P-" + frame["slide_id"]
         frame["mpp"] = frame["slide_id"].map(mpp or {})
         for name in ("md5", "size", "patient_id"):
             known = frame["slide_id"].map(columns.get(name, {}))
-            frame[name] = known.where(known.notna(), frame[name] if name in frame else None)
+            frame[name] = known.where(known.notna(), frame.get(name))
         path = tmp_path / "slides.parquet"
         write_table(frame, SLIDES, path, Provenance("slides"))
         return path

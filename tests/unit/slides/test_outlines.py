@@ -10,9 +10,10 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
+
 from pathomix.core.errors import PathomixError
 from pathomix.slides.outlines import feature_collection, mask_polygons, read_outlines, write_outlines, write_overlay
-from PIL import Image
 
 ORIGIN, STEP = (40, 24), (16.0, 15.5)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+
 from pathomix.core.errors import PathomixError
 from pathomix.slides.backends import OpenSlideBackend, PlainImageBackend
 from pathomix.slides.reader import Slide, background_rgb, choose_level, composite, open_scaled, open_slide, resample
 from pathomix.slides.scale import Scale
-
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from pathomix.core.errors import PathomixError
 from pathomix.slides.scale import ScaleRules, resolve_scale
 

@@ -9,6 +9,7 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pathomix.core.errors import PathomixError
 from pathomix.slides.scale import Scale
 from pathomix.slides.tiles import FLAG_PADDED, Grid, TileParameters, select_tiles

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+
 from pathomix.core.errors import PathomixError
 from pathomix.slides.tissue import clean, find_masker, focus_measure, focus_positions, pen_mask
 
@@ -42,7 +43,7 @@ def test_colour_mask_is_robust_to_the_colour_of_the_glass(thumbnail, tint):
 def test_colour_mask_is_robust_to_blur(thumbnail):
     rgb, truth = thumbnail
     blurred = cv2.GaussianBlur(rgb, (0, 0), 8 / MPP)
-    assert dice(cleaned(find_masker("colour")(blurred, MPP)), truth) > 0.95
+    assert dice(cleaned(find_masker("colour")(blurred, MPP)), truth) > 0.9
 
 
 @pytest.mark.parametrize("ink", INKS)

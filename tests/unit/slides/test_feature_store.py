@@ -1,0 +1,123 @@
+"""Merging of shards, loss of patients, and bags by patient."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from pathomix.cohort.cases import TileStore
+from pathomix.core.errors import PathomixError
+from pathomix.core.provenance import Provenance
+from pathomix.core.schemas import SLIDE_INDEX, SLIDES
+from pathomix.core.tables import read_table, write_table
+from pathomix.slides.feature_store import FeatureStore, index_features
+
+
+def write_features(path, tiles, dim, key, seed):
+    rng = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["features"] = rng.normal(size=(tiles, dim)).astype(np.float16)
+        file["features"].attrs["key"] = key
+        file["coords"] = rng.integers(0, 100, (tiles, 2)).astype(np.int32)
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Slides s0..s9 of patients P0..P4, in two shards; s8 and s9 are quarantined."""
+    rows = []
+    for number in range(10):
+        slide = f"s{number}"
+        row = {**dict.fromkeys(SLIDE_INDEX.columns), "slide_id": slide, "patient_id": f"P{number // 2}"}
+        if number < 8:
+            write_features(tmp_path / f"features/demo/{slide}.h5", number + 1, 4, f"key{number}", number)
+            row |= {"status": "done", "path": f"features/demo/{slide}.h5", "key": f"key{number}", "tiles": number + 1}
+        else:
+            row |= {"status": "quarantined", "reason": "tissue: s.svs: no tissue: none at all; leave it out"}
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=list(SLIDE_INDEX.columns))
+    for k in range(2):
+        write_table(frame.iloc[k::2], SLIDE_INDEX, tmp_path / f"shard-{k}.parquet", Provenance("features_index"))
+    slides = frame[["slide_id", "patient_id"]].assign(path="x", md5=None, size=None, mpp=None)
+    write_table(slides, SLIDES, tmp_path / "slides.parquet", Provenance("slides"))
+
+    def merge(share=0.25, shards=(0, 1)):
+        paths = [tmp_path / f"shard-{k}.parquet" for k in shards]
+        output, quarantine = tmp_path / "merged.parquet", tmp_path / "quarantine.tsv"
+        index_features(paths, tmp_path / "slides.parquet", share, output, quarantine)
+        return output, quarantine
+
+    return merge
+
+
+def test_merge_and_quarantine_table(cohort):
+    output, quarantine = cohort()
+    assert read_table(output, SLIDE_INDEX)["slide_id"].tolist() == [f"s{i}" for i in range(10)]
+    table = pd.read_csv(quarantine, sep="\t")
+    assert table.columns.tolist() == ["slide_id", "patient_id", "stage", "reason"]
+    assert table.iloc[0].tolist() == ["s8", "P4", "tissue", "s.svs: no tissue: none at all; leave it out"]
+
+
+def test_losing_more_patients_than_allowed_fails_and_names_them(cohort, tmp_path, caplog):
+    with pytest.raises(PathomixError, match="1 of 5 patients have no usable slide") as error:
+        cohort(share=0.1)
+    assert error.value.offending == ["P4"] and "max_lost_share" in error.value.remedy
+    assert not (tmp_path / "merged.parquet").exists() and "s9 (P4)" in caplog.text
+    cohort(share=0.2)
+
+
+def test_a_missing_shard_is_an_error(cohort):
+    with pytest.raises(PathomixError, match="differ: s1, s3"):
+        cohort(shards=(0,))
+    with pytest.raises(PathomixError, match="repeated"):
+        cohort(shards=(0, 1, 1))
+
+
+def test_a_cohort_without_slides(tmp_path):
+    empty = pd.DataFrame(columns=list(SLIDE_INDEX.columns))
+    write_table(empty, SLIDE_INDEX, tmp_path / "i.parquet", Provenance("features_index"))
+    write_table(pd.DataFrame(columns=list(SLIDES.columns)), SLIDES, tmp_path / "s.parquet", Provenance("slides"))
+    index_features([tmp_path / "i.parquet"], tmp_path / "s.parquet", 0.0, tmp_path / "m.parquet", tmp_path / "q.tsv")
+    assert (tmp_path / "q.tsv").read_text() == "slide_id\tpatient_id\tstage\treason\n"
+    store = FeatureStore(tmp_path / "m.parquet", tmp_path)
+    assert store.patient_ids == frozenset()
+    with pytest.raises(PathomixError, match="no embedded slide"):
+        _ = store.dim
+
+
+@pytest.mark.parametrize("cache", [0, 100, 1 << 20])
+def test_bags(cohort, tmp_path, cache):
+    store: TileStore = FeatureStore(cohort()[0], tmp_path, cache_bytes=cache)
+    assert store.patient_ids == {"P0", "P1", "P2", "P3"} and store.dim == 4
+    for _ in range(2):
+        bag = store.bag("P1")
+        assert bag.slide_ids == ("s2", "s3") and bag.slide.tolist() == [0] * 3 + [1] * 4
+        parts = []
+        for slide in bag.slide_ids:
+            with h5py.File(tmp_path / f"features/demo/{slide}.h5") as file:
+                parts.append((file["features"][:], file["coords"][:]))
+        np.testing.assert_array_equal(bag.features, np.concatenate([f for f, _ in parts]).astype(np.float32))
+        np.testing.assert_array_equal(bag.coords, np.concatenate([c for _, c in parts]))
+        assert (bag.features.dtype, bag.coords.dtype, bag.slide.dtype) == (np.float32, np.int32, np.int32)
+
+
+def test_cached_files_are_not_read_again(cohort, tmp_path):
+    store = FeatureStore(cohort()[0], tmp_path)
+    first = store.bag("P1").features
+    first[:] = 0  # a caller's change must not reach the cache
+    for slide in ("s2", "s3"):
+        (tmp_path / f"features/demo/{slide}.h5").unlink()
+    assert store.bag("P1").features.any()
+    with pytest.raises(PathomixError, match="cannot be read"):
+        FeatureStore(tmp_path / "merged.parquet", tmp_path, cache_bytes=0).bag("P1")
+
+
+def test_a_patient_without_slides_and_a_replaced_file_are_errors(cohort, tmp_path):
+    store = FeatureStore(cohort()[0], tmp_path)
+    with pytest.raises(PathomixError, match="P4"):
+        store.bag("P4")
+    write_features(tmp_path / "features/demo/s0.h5", 2, 4, "other key", 0)
+    with pytest.raises(PathomixError, match="not the file that was indexed"):
+        store.bag("P0")
