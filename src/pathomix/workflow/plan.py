@@ -35,6 +35,8 @@ _RAW_FILES = (
     "truth.parquet",
     "oracle.json",
 )
+# Keys of a method's entry that say how the row looks and what it is fed, not how it is fitted.
+_ROW_KEYS = ("label", "group", "encoder")
 _SLIDE_PARAMETERS = {
     "tissue": ("pathomix.slides.segment", "TissueParameters"),
     "tiles": ("pathomix.slides.tiles", "TileParameters"),
@@ -143,7 +145,7 @@ class Plan:
 
     def method_parameters(self, method: str) -> dict[str, Any]:
         """What the method itself reads of its configuration entry."""
-        return {key: value for key, value in self.methods[method].items() if key not in ("label", "encoder")}
+        return {key: value for key, value in self.methods[method].items() if key not in _ROW_KEYS}
 
     def endpoint_option(self, cohort: str) -> str:
         """Command-line option that picks the endpoint, empty for the description's default."""
@@ -202,9 +204,10 @@ class Plan:
             cells += [(oracle, name) for oracle in _ORACLES for name in cohorts if self.is_simulated(name)]
         return [f"{self.results}/runs/{study}/{m}/{c}/{entry['scheme']}.parquet" for m, c in cells]
 
-    def labels(self, study: str) -> dict[str, str]:
-        """Row labels of a study's methods, in the order of its rows."""
-        return {name: self.methods[name].get("label", name) for name in self.studies[study]["methods"]}
+    def labels(self, study: str) -> dict[str, dict[str, str]]:
+        """Row labels and groups of a study's methods, in the order of its rows."""
+        entries = {name: self.methods[name] for name in self.studies[study]["methods"]}
+        return {n: {"label": e.get("label", n), "group": e.get("group", "")} for n, e in entries.items()}
 
     def report_figures(self, study: str) -> list[str]:
         """Figures of a study the report shows."""
