@@ -131,7 +131,7 @@ def select_tiles(tissue: BaseGeometry, grid: Grid, min_tissue: float) -> Tiles:
         x = grid.starts(0, row.bounds[0], row.bounds[2])
         boxes = shapely.box(x, y, x + width, y + height)
         fraction = shapely.area(shapely.intersection(row, boxes)) / (width * height)
-        keep = fraction > min_tissue + 0.02
+        keep = fraction >= min_tissue - _AREA_TOLERANCE
         coords.append(np.column_stack([x[keep], np.full(keep.sum(), y)]))
         fractions.append(fraction[keep])
     corners = np.concatenate(coords) if coords else np.zeros((0, 2), dtype=np.int64)

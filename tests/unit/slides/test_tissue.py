@@ -103,6 +103,14 @@ def test_cleaning_is_by_physical_size(mpp):
     assert gone.sum() == (5 * unit) ** 2
 
 
+def test_a_hole_is_8_connected_and_an_object_4_connected():
+    mask = np.ones((9, 9), dtype=bool)
+    mask[3, 3] = mask[4, 4] = False  # one hole of two pixels
+    pixel = (MPP / 1000) ** 2
+    assert not clean(mask, MPP, close_um=0, min_area_mm2=0, max_hole_mm2=1.5 * pixel)[3, 3]
+    assert not clean(~mask, MPP, close_um=0, min_area_mm2=1.5 * pixel, max_hole_mm2=0)[3, 3]  # two objects of one
+
+
 def test_glass_at_the_border_is_no_hole_and_closing_keeps_the_border():
     mask = np.ones((50, 50), dtype=bool)
     mask[:3, :3] = False
