@@ -64,17 +64,20 @@ class TableSchema:
         repeated = result[result.duplicated(list(self.key), keep=False)]
         if len(repeated):
             ids = repeated[list(self.key)].astype(str).agg("/".join, axis=1).unique()
-            raise PathomixError(f"{where}: the key {self.key} is repeated", offending=ids, remedy="keep one row per key")
+            raise PathomixError(
+                f"{where}: the key {self.key} is repeated", offending=ids, remedy="keep one row per key"
+            )
         return result
 
     def _checked(self, frame: pd.DataFrame, name: str, column: Column, where: str) -> pd.Series:
         try:
-            values = frame[name].astype(column.dtype)
+            values = frame[name].astype(pd.api.types.pandas_dtype(column.dtype))
         except (TypeError, ValueError) as error:
             raise PathomixError(
                 f"{where}: column {name} is not {column.dtype} ({error})", remedy="correct the values"
             ) from error
-        checks = {"is empty": values.isna() if not column.nullable else values.isna() & False}
+        # Asked of the column as it came: casting to text would turn a missing value into the word "nan".
+        checks = {} if column.nullable else {"is empty": frame[name].isna()}
         if column.allowed is not None:
             checks[f"is not one of {list(column.allowed)}"] = ~(values.isin(column.allowed) | values.isna())
         if column.above is not None:

@@ -87,7 +87,7 @@ def _absolute(node: ast.ImportFrom, path: Path, source: Path) -> str:
 
 
 def _module_files(name: str, source: Path) -> Iterator[Path]:
-    """Files Python executes for ``import name``: every package on the way, and the module; trailing attributes ignored."""
+    """Files Python executes for ``import name``: every package on the way, and the module; attributes are ignored."""
     parts = name.split(".")
     if parts[0] != _PACKAGE:
         return

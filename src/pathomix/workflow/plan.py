@@ -101,9 +101,7 @@ class Plan:
                 self._known([entry["encoder"]], self.encoders, f"methods.{name}.encoder", "encoders")
             self._check_method(self.method_parameters(name), f"methods.{name}")
         for section, where in _SLIDE_PARAMETERS.items():
-            check_parameters(
-                self.config["slides"][section], parameter_names(self.source, *where), f"slides.{section}"
-            )
+            check_parameters(self.config["slides"][section], parameter_names(self.source, *where), f"slides.{section}")
         for name, entry in self.encoders.items():
             check_parameters(entry, parameter_names(self.source, *_ENCODER_PARAMETERS), f"encoders.{name}")
         for entry in self.cohorts.values():
@@ -175,7 +173,7 @@ class Plan:
             raise PathomixError(
                 f"cohort {cohort}: the folder with its tables does not exist",
                 offending=[root],
-                remedy="set `data` in the configuration, or run with --config data=FOLDER (config/README.md says how to fill it)",
+                remedy="run with --config data=FOLDER; config/README.md says how to fill it",
             )
         description = read_description(self.root / self.cohorts[cohort]["description"])
         return [str(path) for path in input_paths(description, cohort, root).values()]
@@ -219,7 +217,9 @@ class Plan:
     def report_studies(self) -> str:
         """The report's study options: name, folders of tables and figures, scores."""
         r = self.results
-        return " ".join(f"--study {s} {r}/tables/{s} {r}/figures/{s} {r}/evaluation/{s}/scores.parquet" for s in self.studies)
+        return " ".join(
+            f"--study {s} {r}/tables/{s} {r}/figures/{s} {r}/evaluation/{s}/scores.parquet" for s in self.studies
+        )
 
     @property
     def templates(self) -> list[Path]:

@@ -12,7 +12,10 @@ from pathomix.workflow.digest import code_digest, reachable
 MODULES = {
     "pathomix/__init__.py": '"""Package."""\n__version__ = "1"\n',
     "pathomix/a/__init__.py": '"""A."""\n',
-    "pathomix/a/one.py": '"""One."""\nfrom pathomix.a import two\nfrom .three import THREE\n\n\ndef f(x):\n    """F."""\n    return x + 1\n',
+    "pathomix/a/one.py": (
+        '"""One."""\nfrom pathomix.a import two\nfrom .three import THREE\n\n\n'
+        'def f(x):\n    """F."""\n    return x + 1\n'
+    ),
     "pathomix/a/two.py": "VALUE = 2\n",
     "pathomix/a/three.py": "THREE = 3\n",
     "pathomix/a/unrelated.py": "X = 1\n",
