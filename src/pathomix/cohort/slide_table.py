@@ -24,7 +24,7 @@ def no_slides() -> pd.DataFrame:
 def slides_table(spec: SlidesSpec, keyed: Keyed, cohort: pd.Index, name: str, log: ImportLog) -> pd.DataFrame:
     """SLIDES columns for the slides of the cohort's patients.
 
-    Paths are the filled pattern, relative to the folder of the slides; whether files exist is the slide stage's question.
+    Paths are the filled pattern, relative to the folder of the slides; that files exist is the slide stage's concern.
 
     Raises:
         PathomixError: A slide belongs to two patients, or its rows contradict each other.

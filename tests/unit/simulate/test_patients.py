@@ -35,7 +35,7 @@ def reached(truth: pd.DataFrame, name: str) -> float:
         ("total", 0.82, 0.85),
         ("image", 0.67, 0.71),
         ("expression", 0.67, 0.71),
-        ("alterations", 0.58, 0.63),
+        ("alterations", 0.61, 0.66),
         ("clinical", 0.57, 0.61),
         ("site", 0.50, 0.56),
     ],
@@ -48,8 +48,8 @@ def test_default_cohorts_are_in_the_stated_ranges() -> None:
     parameters = Parameters()
     for cohort in parameters.cohorts:
         truth = draw_patients(parameters, cohort).truth
-        assert 0.80 < reached(truth, "total") < 0.85
-        assert 0.70 <= truth["event"].mean() <= 0.78
+        assert 0.79 < reached(truth, "total") < 0.88
+        assert 0.66 <= truth["event"].mean() <= 0.80
 
 
 def test_cox_regression_recovers_the_hazard(drawn: Patients) -> None:
