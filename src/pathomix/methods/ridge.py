@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedKFold
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
@@ -20,8 +22,6 @@ from pathomix.methods.parameters import choice, filled
 from pathomix.methods.per_task import PerTaskMethod, balanced_accuracy, class_index, outcome, strata
 from pathomix.survival.concordance import harrell_c
 from pathomix.survival.ridge import ridge_cox_path
-from pathomix.training.batches import stratified_folds
-from pathomix.training.seeding import derived_seed
 
 Floats = NDArray[np.float64]
 Inner = Callable[[Floats, Floats, NDArray[np.int64], NDArray[np.int64]], list[float]]
@@ -66,9 +66,10 @@ class Ridge(PerTaskMethod):
     def fit_task(self, train: Cases, valid: Cases, task: Task, seed: int) -> LinearModel:
         """Choose the penalty, then fit all training patients with it."""
         design, matrix = Design.fit(train, self.settings.blocks)
+        # In the order of ids: which of them a scheme calls valid does not move the inner folds.
+        matrix = matrix.sort_index()
         part = train.subset(matrix.index)
-        generator = np.random.default_rng(derived_seed(seed, "ridge", task))
-        folds = stratified_folds(strata(part, task), self.settings.inner_folds, generator)
+        folds = _inner_folds(strata(part, task), self.settings.inner_folds, seed)
         inner = self._inner_cox(part) if task == "survival" else self._inner_logistic(part)
         steps = self._examine(matrix, folds, inner)
         best = _best(steps)
@@ -119,6 +120,28 @@ class Ridge(PerTaskMethod):
             return [balanced_accuracy(label[held], present[(held_rows @ b.T + a).argmax(axis=1)]) for b, a in path]
 
         return scores
+
+
+def _inner_folds(stratum: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """Inner fold of each patient: scikit-learn's shuffled stratified folds with the run's own seed, for all to repeat.
+
+    Raises:
+        PathomixError: No stratum has as many patients as there are folds.
+    """
+    result = np.empty(len(stratum), dtype=np.int64)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    try:
+        with warnings.catch_warnings():
+            # A class rarer than the number of folds is absent from some of them, which their scores allow for.
+            warnings.filterwarnings("ignore", message="The least populated class")
+            for fold, (_, held) in enumerate(splitter.split(stratum, stratum)):
+                result[held] = fold
+    except ValueError as error:
+        raise PathomixError(
+            f"{len(stratum)} training patients are too few for {folds} inner folds",
+            remedy="lower `inner_folds`, or leave the task out for this cohort",
+        ) from error
+    return result
 
 
 def _best(steps: pd.DataFrame) -> float:

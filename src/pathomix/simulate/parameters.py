@@ -52,7 +52,7 @@ class Effects:
 
     image: float = 1.20
     expression: float = 1.20
-    alterations: float = 0.74
+    alterations: float = 0.95
     age: float = 0.48
     stage: float = 0.48
     site: float = 0.25

@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import StandardScaler
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.methods.linear import ridge_logistic_path
 from pathomix.methods.ridge import Ridge, _best
+from pathomix.survival.concordance import harrell_c
 from pathomix.survival.ridge import ridge_cox
 
 Parts = Callable[..., tuple[Cases, Cases, Cases]]
@@ -35,6 +38,37 @@ def test_every_candidate_is_in_the_history(cohort: Cases, parts_of: Parts) -> No
     assert len(history) == 2 * 2 * 3
     assert history.groupby("task")["penalty"].unique().map(sorted).tolist() == [[1, 100], [1, 100]]
     assert history["score"].between(0.5, 1).all()
+
+
+def test_inner_scores_repeated_with_scikit_learn_and_a_scaler_inside_the_folds(cohort: Cases, parts_of: Parts) -> None:
+    train, valid, _ = parts_of(cohort)
+    history = Ridge(blocks=["copy_number"], penalties=[3.0]).fit(train, valid, tasks=("survival",), seed=5).history()
+    joined = train.concat(valid)
+    joined = joined.subset(sorted(joined.ids))
+    values, time = joined.copy_number.to_numpy(float), joined.patients["time"].to_numpy()  # type: ignore[union-attr]
+    event = joined.patients["event"].to_numpy()
+    expected = []
+    for fitted, held in StratifiedKFold(4, shuffle=True, random_state=5).split(event, event):
+        scaler = StandardScaler().fit(values[fitted])
+        coefficients = ridge_cox(scaler.transform(values[fitted]), time[fitted], event[fitted], 3.0)
+        expected.append(harrell_c(time[held], event[held], scaler.transform(values[held]) @ coefficients))
+    assert history["score"].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_which_patients_are_called_valid_does_not_matter(cohort: Cases, parts_of: Parts) -> None:
+    train, valid, _ = parts_of(cohort)
+    states = [
+        Ridge(blocks=["mutation"]).fit(a, b, tasks=("survival",), seed=0).state()
+        for a, b in ((train, valid), (valid.concat(train), train.subset([])))
+    ]
+    assert all(states[0][name] == pytest.approx(states[1][name], abs=1e-9) for name in states[0])
+
+
+def test_too_few_patients_for_the_inner_folds(cohort: Cases, parts_of: Parts) -> None:
+    train = parts_of(cohort)[0]
+    few = train.subset(train.ids[:5])
+    with pytest.raises(PathomixError, match="5 training patients are too few for 6 inner folds"):
+        Ridge(blocks=["mutation"], inner_folds=6).fit(few, few.subset([]), tasks=("survival",), seed=0)
 
 
 def test_larger_penalty_of_equals_and_missing_scores() -> None:

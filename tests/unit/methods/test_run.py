@@ -146,6 +146,9 @@ def test_what_makes_a_unit_run_again(
     run_cell(cell, cohort, fold_of(cohort), tmp_path, tmp_path / "i.parquet")
     monkeypatch.setattr(run, "run_fold", lambda *_: (_ for _ in ()).throw(InterruptedError))
     run_cell(cell, cohort, fold_of(cohort), tmp_path, tmp_path / "i.parquet")
+    moved = fold_of(cohort).replace({"part": {"valid": "train"}})
+    with pytest.raises(InterruptedError):
+        run_cell(cell, cohort, moved, tmp_path, tmp_path / "i.parquet")
     with pytest.raises(InterruptedError):
         run_cell(replace(cell, **change), cohort, fold_of(cohort), tmp_path, tmp_path / "i.parquet")
 

@@ -38,6 +38,15 @@ def test_every_training_patient_has_a_bin_and_events_fill_all(style: BinStyle, t
     assert counts.max() - counts.min() <= 2
 
 
+def test_an_edge_on_a_patient_rounds_as_in_pandas() -> None:
+    """Fractions such as 1/3 are where a quantile and a percentile differ in the last bit, and a label with it."""
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        months, bins = generator.integers(1, 4000, 25) / 30.4375, int(generator.choice([3, 6]))
+        edges = pd.Series(months).quantile(np.linspace(0, 1, bins + 1)).to_numpy()
+        assert survival_bins(months, np.ones(25), bins)[1:-1].tolist() == edges[1:-1].tolist()
+
+
 @settings(max_examples=60, deadline=None)
 @given(times=st.lists(st.integers(1, 4000), min_size=12, max_size=60, unique=True), bins=st.integers(2, 7))
 def test_equals_pandas_where_edges_fall_on_patients(times: list[int], bins: int) -> None:

@@ -55,8 +55,23 @@ def test_best_epoch_is_kept_and_patience_ends_training() -> None:
     scores = [0.5, 0.6, 0.4, 0.6, 0.9, 0.9]
     model, history = trained(recipe, score=scores)
     assert [epoch.step for epoch in history] == [0, 1, 2, 3]  # 0.6 again is not better
-    reference, _ = trained(Recipe(epochs=10, batch_size=32, learning_rate=0.01, patience=2), score=[0.1, 0.2, 0, 0])
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), reference.parameters(), strict=True))
+    # The second epoch's parameters: those of a run whose two epochs have the same learning rates and end there.
+    seen: list[list[torch.Tensor]] = []
+    reference, inputs, targets = problem()
+    values = iter(scores)
+
+    def score() -> float:
+        seen.append([p.detach().clone() for p in reference.parameters()])
+        return next(values)
+
+    def loss(rows: np.ndarray) -> torch.Tensor:
+        return (reference(inputs[rows]) - targets[rows]).square().mean()
+
+    with seeded(0):
+        optimise(reference, loss, ROWS, recipe, 0, score)
+    for network in (model, reference):
+        assert all(torch.equal(a, b) for a, b in zip(network.parameters(), seen[1], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(seen[1], seen[3], strict=True))
 
 
 def test_learning_rate_schedule() -> None:
@@ -88,6 +103,16 @@ def test_failures_are_said() -> None:
     model, inputs, _ = problem()
     with pytest.raises(PathomixError, match="not finite"):
         optimise(model, lambda rows: model(inputs[rows]).sum() * torch.inf, ROWS, Recipe(1, 16, 0.1), 0)
+
+
+def test_the_seed_sets_dropout_and_initialisation_apart_from_the_batch_order() -> None:
+    with seeded(3):
+        first = torch.rand(4)
+    with seeded(4):
+        second = torch.rand(4)
+    with seeded(3):
+        assert torch.equal(first, torch.rand(4))
+    assert not torch.equal(first, second)
 
 
 def test_derived_seeds_are_stable_and_distinct() -> None:
