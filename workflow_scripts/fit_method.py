@@ -10,8 +10,6 @@ from pathomix.core import script
 
 def main(options: argparse.Namespace) -> None:
     """Run the cell."""
-    import torch
-
     from pathomix.cohort.loader import load_cases
     from pathomix.core.files import file_digest
     from pathomix.core.schemas import SPLITS
@@ -19,7 +17,6 @@ def main(options: argparse.Namespace) -> None:
     from pathomix.methods.run import Cell, run_cell
     from pathomix.slides.feature_store import FeatureStore
 
-    torch.set_num_threads(options.threads)
     tiles = FeatureStore(options.features, options.results) if options.features else None
     names = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
     files = {name: options.cohort_dir / name for name in names}

@@ -231,9 +231,7 @@ def read_record(folder: Path, key: str) -> dict[str, Any] | None:
 
 
 def _write(folder: Path, key: str, result: FoldResult, tasks: Sequence[Task], provenance: Provenance) -> dict[str, Any]:
-    """Write the unit's files, ``run.json`` last: a unit without it counts as not done."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").unlink(missing_ok=True)
+    """Write the unit's files, ``run.json`` with their digests last: a unit counts as done when all of them agree."""
     write_table(result.predictions, PREDICTIONS, folder / "predictions.parquet", provenance)
     write_table(result.history, HISTORY, folder / "history.parquet", provenance)
     with atomic_path(folder / "model.safetensors") as temporary:

@@ -50,7 +50,7 @@ def kaplan_meier_figure(groups: RiskGroups, cohort: str, method: str, endpoint: 
         last = float(groups.patients["time"].max()) if len(groups.patients) else 1.0
         axes.set_xlim(0, last * 1.02)
         axes.set_ylim(0, 1.02)
-        axes.set_title(cohort, pad=13)
+        axes.set_title(cohort, pad=16)
         axes.text(0, 1.035, method, transform=axes.transAxes, color=MUTED, va="bottom")
         for high in (False, True):
             _curve(axes, groups.patients[groups.patients["high"] == high], high)

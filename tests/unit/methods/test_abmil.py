@@ -13,6 +13,7 @@ def test_large_bags_are_thinned_evenly(cohort: Cases) -> None:
     whole = cohort.tiles.bag(patient).features  # type: ignore[union-attr]
     kept = Bags(cohort.subset([patient]), 5).features[0].numpy()
     places = [int(np.abs(whole - row).sum(axis=1).argmin()) for row in kept]
+    assert len(places) == 5
     assert places[0] == 0
     assert places[-1] == len(whole) - 1
     assert max(np.diff(places)) - min(np.diff(places)) <= 1

@@ -34,7 +34,7 @@ def reached(truth: pd.DataFrame, name: str) -> float:
     [
         ("total", 0.82, 0.85),
         ("image", 0.67, 0.71),
-        ("expression", 0.67, 0.71),
+        ("expression", 0.65, 0.69),
         ("alterations", 0.61, 0.66),
         ("clinical", 0.57, 0.61),
         ("site", 0.50, 0.56),
