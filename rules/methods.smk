@@ -33,7 +33,7 @@ rule fit_method:
             map(str, plan.studies[wildcards.study]["seeds"])
         ),
         tasks=lambda wildcards: ",".join(plan.studies[wildcards.study]["tasks"]),
-        results=R,
+        results=lambda wildcards: R,
     shell:
         "python workflow_scripts/fit_method.py --threads {threads} --study {wildcards.study:q}"
         " --method {wildcards.method:q} --parameters {params.json:q} --code-digest {params.code}"

@@ -22,7 +22,7 @@ rule evaluate_study:
     params:
         code=plan.code("evaluate_study"),
         json=as_json(plan.evaluation),
-        results=R,
+        results=lambda wildcards: R,
     shell:
         "python workflow_scripts/evaluate_study.py --threads {threads} --indices {input.indices:q}"
         " --results {params.results:q} --parameters {params.json:q}"
@@ -79,7 +79,7 @@ rule plot_kaplan_meier:
         code=plan.code("plot_kaplan_meier"),
         method=lambda wildcards: plan.studies[wildcards.study]["kaplan_meier"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
-        results=R,
+        results=lambda wildcards: R,
         folder=f"{R}/figures/{{study}}",
     shell:
         "python workflow_scripts/plot_kaplan_meier.py --threads {threads} --indices {input.indices:q}"

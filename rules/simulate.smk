@@ -19,7 +19,7 @@ rule simulate_tables:
     params:
         code=plan.code("simulate_tables"),
         json=as_json(plan.simulation),
-        folder=RAW,
+        folder=lambda wildcards: RAW,
     shell:
         "python workflow_scripts/simulate_tables.py --threads {threads} --parameters {params.json:q}"
         " --output-dir {params.folder:q} > {log:q} 2>&1"
@@ -44,7 +44,7 @@ rule simulate_slides:
     params:
         code=plan.code("simulate_slides"),
         json=as_json(plan.simulation),
-        folder=RAW,
+        folder=lambda wildcards: RAW,
         shards=plan.shards,
     shell:
         "python workflow_scripts/simulate_slides.py --threads {threads} --parameters {params.json:q}"
@@ -74,7 +74,7 @@ rule simulate_oracle:
         runtime=10,
     params:
         code=plan.code("simulate_oracle"),
-        results=R,
+        results=lambda wildcards: R,
     shell:
         "python workflow_scripts/simulate_oracle.py --threads {threads} --truth {input.truth:q}"
         " --patients {input.patients:q} --splits {input.splits:q} --study {wildcards.study:q}"

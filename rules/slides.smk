@@ -22,7 +22,7 @@ rule segment_tissue:
         json=as_json(plan.tissue),
         root=lambda wildcards: plan.slide_root(wildcards.cohort),
         shards=plan.shards,
-        results=R,
+        results=lambda wildcards: R,
     shell:
         "python workflow_scripts/segment_tissue.py --threads {threads} --slides {input.slides:q} --root {params.root:q}"
         " --shard {wildcards.shard} --shards {params.shards} --parameters {params.json:q}"
@@ -49,7 +49,7 @@ rule cut_tiles:
         code=plan.code("cut_tiles"),
         json=as_json(plan.tiles),
         root=lambda wildcards: plan.slide_root(wildcards.cohort),
-        results=R,
+        results=lambda wildcards: R,
     shell:
         "python workflow_scripts/cut_tiles.py --threads {threads} --tissue {input.tissue:q} --slides {input.slides:q}"
         " --root {params.root:q} --parameters {params.json:q}"
@@ -76,7 +76,7 @@ rule embed_tiles:
         code=plan.code("embed_tiles"),
         json=lambda wildcards: as_json(plan.encoders[wildcards.encoder]),
         root=lambda wildcards: plan.slide_root(wildcards.cohort),
-        results=R,
+        results=lambda wildcards: R,
     shell:
         "python workflow_scripts/embed_tiles.py --threads {threads} --tiles {input.tiles:q} --slides {input.slides:q}"
         " --root {params.root:q} --encoder {wildcards.encoder:q} --parameters {params.json:q}"
