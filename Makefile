@@ -8,7 +8,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 export PATH := $(CURDIR)/$(RULES)/bin:$(PATH)
 SNAKEMAKE := $(RUNNER)/bin/snakemake
 
-.PHONY: demo shoebox test test-all lint bench lock clean
+.PHONY: demo test test-all lint bench lock clean
 
 demo: $(RULES)/.ready $(RUNNER)/.ready
 	@$(SNAKEMAKE) --profile profiles/local --cores $(CORES) --configfile config/demo.yaml
@@ -29,7 +29,7 @@ lint: $(RULES)/.ready-dev $(RUNNER)/.ready
 	@$(SNAKEMAKE) --lint --configfile config/demo.yaml
 
 bench: $(RULES)/.ready-dev $(RUNNER)/.ready
-	@$(RULES)/bin/python -m benchmarks
+	@$(RULES)/bin/python -m benchmarks.whole
 
 $(RULES)/.ready: locks/rules.txt pyproject.toml
 	@echo "installing the rules' environment (a few minutes, 7 GB) ..."
