@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.workflow.conftest import runner
+
+
+def test_the_literal_slurm_command_finds_its_profile(root: Path) -> None:
+    # Where conda is absent, Snakemake stops after reading the profile; that it read it is the point here.
+    done = runner(root, root)("--profile", "slurm", "-n", "--configfile", "tests/workflow/config.yaml", check=False)
+    assert "Using profile slurm " in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -24,8 +31,6 @@ from tests.workflow.conftest import runner
     ],
 )
 def test_unknown_names_are_errors(root: Path, tmp_path: Path, override: dict[str, object], named: str) -> None:
-    import yaml
-
     extra = tmp_path / "override.yaml"
     extra.write_text(yaml.safe_dump(override))
     snakemake = runner(root, root)
