@@ -1,4 +1,4 @@
-"""Real slides and the edge-case files through the rules: good ones become features, bad ones a reason, the run goes on."""
+"""Real slides and the edge-case files through the rules: features or a reason, and the run goes on."""
 
 from __future__ import annotations
 
