@@ -36,7 +36,13 @@ class Model(Protocol):
 
 
 class Method(Protocol):
-    """A way to predict, configured but not fitted."""
+    """A way to predict, configured but not fitted.
+
+    Attributes:
+        joint_tasks: Whether one fit serves all tasks together; otherwise each task is fitted by a call of its own.
+    """
+
+    joint_tasks: bool
 
     def fit(self, train: Cases, valid: Cases, *, tasks: Sequence[Task], seed: int) -> Model:
         """Fit on `train`; `valid` (same fold, never the test part) serves selection or is joined to `train`.

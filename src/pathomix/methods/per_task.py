@@ -55,6 +55,7 @@ class PerTaskModel:
 class PerTaskMethod(ABC):
     """Fits each task on the patients whose outcome of that task is known."""
 
+    joint_tasks: bool = False
     joins_valid: bool = False
     """Whether the valid part is joined to the training part (no selection on it, hence in-sample there)."""
 

@@ -47,7 +47,8 @@ class FoldResult:
 def run_fold(method: Method, cases: Cases, split: pd.DataFrame, tasks: Sequence[Task], seed: int) -> FoldResult:
     """Fit on the training and valid parts of one fold, predict all parts.
 
-    A task that the training part cannot carry fails by itself, with its reason, and leaves the others alone.
+    A task that the training part cannot carry fails by itself, with its reason, and leaves the others alone; tasks of
+    a method that trains them jointly fail together.
 
     Args:
         method: Configured method.
@@ -60,17 +61,20 @@ def run_fold(method: Method, cases: Cases, split: pd.DataFrame, tasks: Sequence[
         PathomixError: The split names patients that the cohort lacks, or one of them in two parts.
     """
     parts = _parts(cases, split)
-    frames, histories, failures = [_no_predictions()], [_no_history()], {}
+    frames, histories = [_no_predictions()], [_no_history()]
+    failures: dict[Task, str] = {}
     state: dict[str, NDArray[np.generic]] = {}
-    for task in tasks:
+    for group in [tuple(tasks)] if method.joint_tasks else [(task,) for task in tasks]:
         try:
-            model = method.fit(parts["train"], parts["valid"], tasks=(task,), seed=seed)
-            predicted = pd.concat([_frame(model.predict(parts[part])[task], parts[part], task, part) for part in PARTS])
-            _require_finite(predicted, task)
+            model = method.fit(parts["train"], parts["valid"], tasks=group, seed=seed)
+            predicted = {part: model.predict(parts[part]) for part in PARTS}
+            tables = {task: pd.concat([_frame(predicted[p][task], parts[p], task, p) for p in PARTS]) for task in group}
+            for task, table in tables.items():
+                _require_finite(table, task)
         except PathomixError as error:
-            failures[task] = str(error)
+            failures |= dict.fromkeys(group, str(error))
             continue
-        frames.append(predicted)
+        frames.extend(tables.values())
         histories.append(model.history().assign(row=lambda frame: np.arange(len(frame))))
         state.update(model.state())
     return FoldResult(_stacked(frames), _stacked(histories), state, failures)

@@ -166,3 +166,37 @@ def test_failed_runs_are_listed_with_their_reason(cohort: Cases, fold_of: Fold, 
     assert (row["status"], row["task"]) == ("done", "survival,subtype")
     assert row["reason"].startswith("survival: no event")
     assert np.isfinite(read_table(tmp_path / row["path"], PREDICTIONS)["probability_type0"]).all()
+
+
+class _Together:
+    """Wraps a method and records which tasks each call of `fit` received."""
+
+    def __init__(self, joint_tasks: bool) -> None:
+        self.joint_tasks = joint_tasks
+        self.inner = build_method(CELL.configuration)
+        self.calls: list[tuple[str, ...]] = []
+
+    def fit(self, train: Cases, valid: Cases, *, tasks: tuple[str, ...], seed: int) -> object:
+        self.calls.append(tuple(tasks))
+        return self.inner.fit(train, valid, tasks=tasks, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("joint", "calls"), [(True, [("survival", "subtype")]), (False, [("survival",), ("subtype",)])]
+)
+def test_joint_methods_get_all_tasks_in_one_fit(
+    cohort: Cases, fold_of: Fold, joint: bool, calls: list[tuple[str, ...]]
+) -> None:
+    method = _Together(joint)
+    result = run_fold(method, cohort, fold_of(cohort), CELL.tasks, 0)
+    assert method.calls == calls
+    assert set(result.predictions["task"]) == {"survival", "subtype"}
+
+
+def test_tasks_fitted_together_fail_together(cohort: Cases, fold_of: Fold) -> None:
+    alive = replace(cohort, patients=cohort.patients.assign(event=0))
+    together = run_fold(_Together(True), alive, fold_of(cohort), CELL.tasks, 0)
+    assert set(together.failures) == {"survival", "subtype"}
+    apart = run_fold(_Together(False), alive, fold_of(cohort), CELL.tasks, 0)
+    assert set(apart.failures) == {"survival"}
+    assert set(apart.predictions["task"]) == {"subtype"}
