@@ -11,9 +11,6 @@ from pathomix.core.errors import PathomixError
 
 _BARCODE = re.compile(r"^[A-Z]{4}-([A-Z0-9]{2})-([A-Z0-9]{4})(?:-(\d{2})([A-Z])?)?(?![A-Z0-9])", re.IGNORECASE)
 
-PRIMARY_TUMOUR = "01"
-SOLID_TISSUE_NORMAL = "11"
-
 
 def is_barcode(text: str) -> bool:
     """Whether the text starts with a TCGA patient barcode."""

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-_FILE = Path(__file__).resolve().parents[1] / "evaluate" / "hand_made.py"
+_FILE = Path(__file__).resolve().parent / "evaluate" / "hand_made.py"
 
 
 @pytest.fixture(scope="session")
