@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pathomix.nn.snn import self_normalising_block
+from pathomix.nn.concatenation import joint_layers, molecular_encoder
 
 
 def segment_softmax(scores: Tensor, segment: Tensor, segments: int) -> Tensor:
@@ -28,8 +28,8 @@ class GatedAttention(nn.Module):
         self.attention_c = nn.Linear(attention, 1)
 
     def forward(self, instances: Tensor) -> Tensor:
-        """Scores [t] of `instances` [t, width]."""
-        return self.attention_c(self.attention_a(instances) * self.attention_b(instances)).squeeze(1)
+        """Scores [...] of `instances` [..., width]."""
+        return self.attention_c(self.attention_a(instances) * self.attention_b(instances)).squeeze(-1)
 
 
 class ABMILOutput(NamedTuple):
@@ -74,13 +74,8 @@ class ABMIL(nn.Module):
         self.rho = nn.Sequential(nn.Linear(width, pooled), nn.ReLU(), nn.Dropout(dropout))
         self.omic_dim = omic_dim
         if omic_dim:
-            self.fc_omic = nn.Sequential(
-                self_normalising_block(omic_dim, omic_hidden, dropout),
-                self_normalising_block(omic_hidden, omic_hidden, dropout),
-            )
-            self.mm = nn.Sequential(
-                nn.Linear(pooled + omic_hidden, pooled), nn.ReLU(), nn.Linear(pooled, pooled), nn.ReLU()
-            )
+            self.fc_omic = molecular_encoder(omic_dim, omic_hidden, dropout)
+            self.mm = joint_layers(pooled + omic_hidden, pooled)
         self.classifier = nn.Linear(pooled, classes)
 
     def forward(self, tiles: Tensor, bag: Tensor, bags: int, omic: Tensor | None = None) -> ABMILOutput:
