@@ -1,0 +1,1 @@
+"""Label texts: fields, prompts, text encoders and their cached embeddings."""
