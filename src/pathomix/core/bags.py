@@ -18,12 +18,14 @@ class Bag:
         coords: int32 [tiles, 2], level-0 pixels (x, y) of each tile's own slide.
         slide: int32 [tiles], position of the tile's slide in `slide_ids`.
         slide_ids: Slides of the patient.
+        tile_edge: float32 [slides, 2], width and height of a tile in level-0 pixels of each slide.
     """
 
     features: NDArray[np.float32]
     coords: NDArray[np.int32]
     slide: NDArray[np.int32]
     slide_ids: tuple[str, ...]
+    tile_edge: NDArray[np.float32]
 
 
 class TileStore(Protocol):

@@ -111,3 +111,25 @@ RUN_INDEX = TableSchema(
         "sha256": Column("object", nullable=True),
     },
 )
+
+# One row per fitted representation: `inner` 0 is the model of the fold, 1 to K the models of cross-fitting, each fitted
+# without one part of the training patients. `path` (model.safetensors) is relative to the results folder.
+MODEL_INDEX = TableSchema(
+    "model_index",
+    ("representation", "source", "scheme", "fold", "seed", "inner"),
+    {
+        "representation": Column("str"),
+        "source": Column("str"),
+        "scheme": Column("str"),
+        "fold": Column("int64"),
+        "seed": Column("int64"),
+        "inner": Column("int64"),
+        "status": Column("str", allowed=("done", "failed")),
+        "reason": Column("object", nullable=True),
+        "path": Column("object", nullable=True),
+        "sha256": Column("object", nullable=True),
+    },
+)
+
+# One row per epoch of a representation; further columns are what was measured.
+MODEL_HISTORY = TableSchema("model_history", ("step",), {"step": Column("int64")}, extra_prefixes=("",))

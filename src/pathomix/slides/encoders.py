@@ -42,6 +42,7 @@ class EncoderParameters:
         weights: Local file (safetensors, or a weights-only torch file) instead.
         seed: Seed of the random weights where neither is given.
         input_size: Edge in pixels that the network sees; tiles of another size are resized.
+        resize: Edge a tile is resized to before its centre of `input_size` is cut out; 0 = `input_size`, no cut.
         stages: Feature maps to pool (0 = stem); empty for timm's own pooled output.
         pooling: ``default`` (timm's), or ``mean`` / ``mean_std`` of each channel over the feature maps of `stages`.
         mean: Mean of R, G, B in [0, 1] that is subtracted.
@@ -56,6 +57,7 @@ class EncoderParameters:
     weights: str | None = None
     seed: int = 0
     input_size: int = 224
+    resize: int = 0
     stages: tuple[int, ...] = ()
     pooling: str = "default"
     mean: tuple[float, ...] = _IMAGENET_MEAN
@@ -80,6 +82,8 @@ class EncoderParameters:
             wrong.append("mean and std need three numbers, std above 0")
         if self.input_size < 1 or self.batch_size < 1:
             wrong.append("input_size and batch_size must be positive")
+        if self.resize and self.resize < self.input_size:
+            wrong.append("resize is 0 or at least input_size")
         if wrong:
             raise PathomixError(f"encoder {name}: {'; '.join(wrong)}", remedy=f"correct encoders.{name}")
         return self
@@ -116,7 +120,8 @@ class TileEncoder:
         """How pixels become the network's input, and its output the features: part of the content key."""
         p = self.parameters
         names = ("timm", "input_size", "stages", "pooling", "mean", "std")
-        return {name: getattr(p, name) for name in names} | {"model_args": dict(p.model_args), "resize": "area"}
+        pixels = {"filter": "area", "resize": p.resize or p.input_size}
+        return {name: getattr(p, name) for name in names} | {"model_args": dict(p.model_args)} | pixels
 
     @property
     def transform_json(self) -> str:
@@ -133,9 +138,12 @@ class TileEncoder:
         Returns:
             float32 [tiles, dim].
         """
-        size = (self.parameters.input_size, self.parameters.input_size)
-        if pixels.shape[1:3] != size:
-            pixels = np.stack([resample(tile, size) for tile in pixels])
+        kept = self.parameters.input_size
+        edge = self.parameters.resize or kept
+        if pixels.shape[1:3] != (edge, edge):
+            pixels = np.stack([resample(tile, (edge, edge)) for tile in pixels])
+        first = (edge - kept) // 2
+        pixels = pixels[:, first : first + kept, first : first + kept]
         # permuting a contiguous [n, h, w, c] array is the channels-last layout already
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float().div_(255)
         return np.asarray(self._features(batch.sub_(self._mean).div_(self._std)).float().numpy())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -78,24 +79,44 @@ def _quarantine_tsv(bad: pd.DataFrame) -> str:
 
 
 class FeatureStore:
-    """Tile features of a cohort, `pathomix.core.bags.TileStore`.
+    """Tile features of one or several cohorts, `pathomix.core.bags.TileStore`.
 
     Args:
-        index_path: Merged SLIDE_INDEX table (`features/<encoder>/<cohort>.parquet`).
-        results_root: Folder that the paths in the index start from.
+        index_path: Merged SLIDE_INDEX table (`features/<encoder>/<cohort>.parquet`), or those of several cohorts.
+        results_root: Folder that the paths in the indices start from.
         cache_bytes: Files read are kept in memory up to this size; training reads each bag once per epoch.
+
+    Raises:
+        PathomixError: A patient is in two of the indices.
     """
 
     def __init__(
-        self, index_path: str | os.PathLike[str], results_root: str | os.PathLike[str], cache_bytes: int = 1 << 30
+        self,
+        index_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        results_root: str | os.PathLike[str],
+        cache_bytes: int = 1 << 30,
     ) -> None:
         self._root = Path(results_root)
-        frame = read_table(index_path, SLIDE_INDEX)
-        done = frame[frame["status"] == "done"].sort_values("slide_id")
-        self._slides = {str(patient): group for patient, group in done.groupby("patient_id")}
-        self._index_path = Path(index_path)
-        self._cache: dict[str, tuple[NDArray[np.float16], NDArray[np.int32]]] = {}
+        paths = [index_path] if isinstance(index_path, str | os.PathLike) else index_path
+        self._named = ", ".join(os.fspath(path) for path in paths)
+        self._slides: dict[str, pd.DataFrame] = {}
+        for path in paths:
+            self._add(path)
+        self._cache: dict[str, _Slide] = {}
         self._free = cache_bytes
+
+    def _add(self, path: str | os.PathLike[str]) -> None:
+        frame = read_table(path, SLIDE_INDEX)
+        done = frame[frame["status"] == "done"].sort_values("slide_id")
+        slides = {str(patient): group for patient, group in done.groupby("patient_id")}
+        shared = sorted(slides.keys() & self._slides.keys())
+        if shared:
+            raise PathomixError(
+                f"{os.fspath(path)}: patients are in another of the joined indices too ({self._named})",
+                offending=shared,
+                remedy="leave them out of all cohorts but one, or do not unite these cohorts",
+            )
+        self._slides |= slides
 
     @cached_property
     def dim(self) -> int:
@@ -105,9 +126,9 @@ class FeatureStore:
             PathomixError: No slide was embedded.
         """
         if not self._slides:
-            raise PathomixError(f"{self._index_path}: no embedded slide", remedy="see the quarantine table beside it")
+            raise PathomixError(f"{self._named}: no embedded slide", remedy="see the quarantine table beside it")
         first = self._slides[min(self._slides)].iloc[0]
-        return int(self._read(first)[0].shape[1])
+        return int(self._read(first).features.shape[1])
 
     @property
     def patient_ids(self) -> frozenset[str]:
@@ -118,36 +139,69 @@ class FeatureStore:
         """All tiles of one patient.
 
         Raises:
-            PathomixError: The patient has no embedded slide, or a feature file is missing or not the indexed one.
+            PathomixError: The patient has no embedded slide, or a feature file is missing, is not the indexed one, or
+                has features of another width than the other slides.
         """
         if patient_id not in self._slides:
             raise PathomixError(
-                f"{self._index_path}: no embedded slide", offending=[patient_id], remedy="ask `patient_ids` first"
+                f"{self._named}: no embedded slide", offending=[patient_id], remedy="ask `patient_ids` first"
             )
         rows = self._slides[patient_id]
         parts = [self._read(row) for _, row in rows.iterrows()]
+        widths = {slide_id: part.features.shape[1] for slide_id, part in zip(rows["slide_id"], parts, strict=True)}
+        if len(set(widths.values())) > 1:
+            raise PathomixError(
+                f"{patient_id}: features of different width",
+                offending=[f"{slide_id} ({width})" for slide_id, width in widths.items()],
+                remedy=_REMEDY,
+            )
         return Bag(
-            features=np.concatenate([features for features, _ in parts]).astype(np.float32),
-            coords=np.concatenate([coords for _, coords in parts]),
-            slide=np.repeat(np.arange(len(parts), dtype=np.int32), [len(coords) for _, coords in parts]),
+            features=np.concatenate([part.features for part in parts]).astype(np.float32),
+            coords=np.concatenate([part.coords for part in parts]),
+            slide=np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.coords) for part in parts]),
             slide_ids=tuple(rows["slide_id"]),
+            tile_edge=np.stack([part.edge for part in parts]),
         )
 
-    def _read(self, row: pd.Series) -> tuple[NDArray[np.float16], NDArray[np.int32]]:
-        slide_id = str(row["slide_id"])
-        if slide_id in self._cache:
-            return self._cache[slide_id]
-        path = self._root / str(row["path"])
+    def _read(self, row: pd.Series) -> _Slide:
+        slide_id, name = str(row["slide_id"]), str(row["path"])
+        if name in self._cache:
+            return self._cache[name]
+        path = self._root / name
         try:
             with h5py.File(path, "r") as file:
                 key = str(file["features"].attrs["key"])
-                content = file["features"][:], file["coords"][:]
+                content = _Slide(file["features"][:], file["coords"][:], tile_edge(file["coords"].attrs))
         except (OSError, KeyError) as error:
             raise PathomixError(f"{path}: cannot be read ({error})", offending=[slide_id], remedy=_REMEDY) from error
         if key != row["key"]:
             raise PathomixError(f"{path}: not the file that was indexed", offending=[slide_id], remedy=_REMEDY)
-        size = content[0].nbytes + content[1].nbytes
+        size = content.features.nbytes + content.coords.nbytes
         if size <= self._free:
             self._free -= size
-            self._cache[slide_id] = content
+            self._cache[name] = content
         return content
+
+
+class _Slide(NamedTuple):
+    """Content of a feature file: features [tiles, dim], coords [tiles, 2], and the tile's edge [2]."""
+
+    features: NDArray[np.float16]
+    coords: NDArray[np.int32]
+    edge: NDArray[np.float32]
+
+
+def tile_edge(attributes: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Width and height of a tile in level-0 pixels, float32 [2], from the attributes of a dataset `coords`.
+
+    Not rounded where the scale is known: tiles lie at multiples of the unrounded edge, and counted in the whole pixels
+    of `patch_size_level0_xy` they would drift by a cell over a large slide.
+
+    Raises:
+        KeyError: The attribute `patch_size_level0_xy` is missing.
+    """
+    edge = np.asarray(attributes["patch_size_level0_xy"], dtype=np.float64)
+    if all(name in attributes for name in ("patch_size", "target_mpp", "mpp_x", "mpp_y")):
+        size = attributes["patch_size"] * attributes["target_mpp"]
+        edge = np.array([size / attributes["mpp_x"], size / attributes["mpp_y"]])
+    return edge.astype(np.float32)

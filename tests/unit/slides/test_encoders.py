@@ -188,3 +188,12 @@ def test_weights_out_of_reach_are_explained(monkeypatch):
 def test_contradictions_are_refused(changes, fact):
     with pytest.raises(PathomixError, match=fact):
         encoder(**changes)
+
+
+def test_resized_then_cut_to_the_centre():
+    tiles = np.random.default_rng(0).integers(0, 255, (2, 48, 48, 3), dtype=np.uint8)
+    cut = TileEncoder("cut", EncoderParameters(**TINY, resize=48)).encode(tiles)
+    plain = TileEncoder("plain", EncoderParameters(**TINY)).encode(np.ascontiguousarray(tiles[:, 8:40, 8:40]))
+    np.testing.assert_array_equal(cut, plain)
+    with pytest.raises(PathomixError, match="resize is 0 or at least input_size"):
+        TileEncoder("small", EncoderParameters(**TINY, resize=16))

@@ -12,16 +12,20 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.provenance import Provenance
 from pathomix.core.schemas import SLIDE_INDEX, SLIDES
 from pathomix.core.tables import read_table, write_table
-from pathomix.slides.feature_store import FeatureStore, index_features
+from pathomix.slides.feature_store import FeatureStore, index_features, tile_edge
+
+EDGE = (507, 503)
 
 
-def write_features(path, tiles, dim, key, seed):
+def write_features(path, tiles, dim, key, seed, **attributes):
     rng = np.random.default_rng(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["features"] = rng.normal(size=(tiles, dim)).astype(np.float16)
         file["features"].attrs["key"] = key
         file["coords"] = rng.integers(0, 100, (tiles, 2)).astype(np.int32)
+        for name, value in {"patch_size_level0_xy": EDGE, **attributes}.items():
+            file["coords"].attrs[name] = value
 
 
 @pytest.fixture
@@ -100,7 +104,9 @@ def test_bags(cohort, tmp_path, cache):
                 parts.append((file["features"][:], file["coords"][:]))
         np.testing.assert_array_equal(bag.features, np.concatenate([f for f, _ in parts]).astype(np.float32))
         np.testing.assert_array_equal(bag.coords, np.concatenate([c for _, c in parts]))
-        assert (bag.features.dtype, bag.coords.dtype, bag.slide.dtype) == (np.float32, np.int32, np.int32)
+        np.testing.assert_array_equal(bag.tile_edge, np.array([EDGE, EDGE], np.float32))
+        kinds = bag.features.dtype, bag.coords.dtype, bag.slide.dtype, bag.tile_edge.dtype
+        assert kinds == (np.float32, np.int32, np.int32, np.float32)
 
 
 def test_cached_files_are_not_read_again(cohort, tmp_path):
@@ -121,3 +127,55 @@ def test_a_patient_without_slides_and_a_replaced_file_are_errors(cohort, tmp_pat
     write_features(tmp_path / "features/demo/s0.h5", 2, 4, "other key", 0)
     with pytest.raises(PathomixError, match="not the file that was indexed"):
         store.bag("P0")
+
+
+def test_tile_edge_is_not_rounded_where_the_scale_is_known():
+    known = {"patch_size": 256, "target_mpp": 0.5, "mpp_x": 0.2527, "mpp_y": 0.2548, "patch_size_level0_xy": EDGE}
+    np.testing.assert_allclose(tile_edge(known), [128 / 0.2527, 128 / 0.2548], rtol=1e-6)
+    np.testing.assert_array_equal(tile_edge({"patch_size_level0_xy": EDGE}), EDGE)
+    with pytest.raises(KeyError):
+        tile_edge({"patch_size": 256})
+
+
+def test_the_tile_edge_of_each_slide_and_a_file_without(cohort, tmp_path):
+    output, _ = cohort()
+    write_features(tmp_path / "features/demo/s3.h5", 4, 4, "key3", 3, patch_size_level0_xy=(256, 128))
+    np.testing.assert_array_equal(FeatureStore(output, tmp_path).bag("P1").tile_edge, [EDGE, (256, 128)])
+    with h5py.File(tmp_path / "features/demo/s3.h5", "a") as file:
+        del file["coords"].attrs["patch_size_level0_xy"]
+    with pytest.raises(PathomixError, match="s3"):
+        FeatureStore(output, tmp_path).bag("P1")
+
+
+def second_index(tmp_path, patient):
+    """An index of one slide, called s0 as in the first cohort."""
+    write_features(tmp_path / "features/other/s0.h5", 5, 4, "other", 77)
+    row = {**dict.fromkeys(SLIDE_INDEX.columns), "slide_id": "s0", "patient_id": patient, "status": "done"}
+    row |= {"path": "features/other/s0.h5", "key": "other", "tiles": 5}
+    frame = pd.DataFrame([row], columns=list(SLIDE_INDEX.columns))
+    write_table(frame, SLIDE_INDEX, tmp_path / "other.parquet", Provenance("features_index"))
+    return tmp_path / "other.parquet"
+
+
+def test_several_indices_are_one_store(cohort, tmp_path):
+    first, _ = cohort()
+    store = FeatureStore([first, second_index(tmp_path, "Q0")], tmp_path)
+    assert store.patient_ids == {"P0", "P1", "P2", "P3", "Q0"}
+    # the same slide name in two cohorts is two slides
+    assert [len(store.bag(patient).features) for patient in ("P0", "Q0", "P0")] == [3, 5, 3]
+    assert not np.array_equal(store.bag("P0").features[0], store.bag("Q0").features[0])
+
+
+def test_a_patient_in_two_indices_is_an_error(cohort, tmp_path):
+    first, _ = cohort()
+    with pytest.raises(PathomixError, match=r"other\.parquet.*P3"):
+        FeatureStore([first, second_index(tmp_path, "P3")], tmp_path)
+    with pytest.raises(PathomixError, match="P0, P1, P2, P3"):
+        FeatureStore([first, first], tmp_path)
+
+
+def test_slides_of_different_width_are_an_error(cohort, tmp_path):
+    output, _ = cohort()
+    write_features(tmp_path / "features/demo/s3.h5", 4, 6, "key3", 3)
+    with pytest.raises(PathomixError, match=r"P1: features of different width: s2 \(4\), s3 \(6\)"):
+        FeatureStore(output, tmp_path).bag("P1")

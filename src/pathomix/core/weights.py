@@ -1,0 +1,80 @@
+"""Weights of networks on disk: read without running code, loaded strictly, identified by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from pathomix.core.errors import PathomixError
+
+log = logging.getLogger(__name__)
+
+_WRAPPERS = ("state_dict", "model")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors of a weights file (safetensors, or a torch file of tensors only); no code in it is ever run.
+
+    Raises:
+        PathomixError: The file is missing or is no plain state dict.
+    """
+    if not path.is_file():
+        raise PathomixError(f"{path}: no such weights file", remedy="correct the key `weights`")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise PathomixError(
+            f"{path}: not a weights-only file ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            remedy="give a safetensors file or a torch file that holds tensors only",
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise PathomixError(f"{path}: holds no state dict", remedy="give a file whose content maps names to tensors")
+    return content
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load a state dict that has to fit one to one.
+
+    Raises:
+        PathomixError: Tensors are missing, unexpected or of another shape; all are named in the log.
+    """
+    own = model.state_dict()
+    mismatches = [f"missing {key}" for key in own if key not in state]
+    mismatches += [f"unexpected {key}" for key in state if key not in own]
+    mismatches += [
+        f"{key} has shape {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if mismatches:
+        for line in mismatches:
+            log.error("%s: %s", path, line)
+        raise PathomixError(
+            f"{path}: {len(mismatches)} tensors do not fit the architecture (all are named in the log)",
+            offending=mismatches,
+            remedy="give the weights of this architecture, or correct the sizes in the configuration",
+        )
+    model.load_state_dict(dict(state), strict=True)
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the sorted names, types, shapes and bytes of a state dict."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
