@@ -9,6 +9,7 @@ import pandas as pd
 
 from pathomix.core.bags import Bag as Bag
 from pathomix.core.bags import TileStore as TileStore
+from pathomix.core.texts import TextStore as TextStore
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Cases:
         mutation: Measured patients x genes, 0/1.
         pathways: Pathway name to gene symbols.
         tiles: Tile features, None when the cohort has none.
+        texts: Embedded label texts of the fold, for representations trained against them.
+        vectors: Patients x dimensions, one vector per patient from a representation (of this fold and seed).
     """
 
     patients: pd.DataFrame
@@ -30,6 +33,8 @@ class Cases:
     mutation: pd.DataFrame | None = None
     pathways: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tiles: TileStore | None = None
+    texts: TextStore | None = None
+    vectors: pd.DataFrame | None = None
 
     @property
     def ids(self) -> pd.Index:
@@ -58,6 +63,7 @@ class Cases:
             expression=rows(self.expression),
             copy_number=rows(self.copy_number),
             mutation=rows(self.mutation),
+            vectors=rows(self.vectors),
         )
 
     def concat(self, other: Cases) -> Cases:
@@ -79,6 +85,7 @@ class Cases:
             expression=rows(self.expression, other.expression),
             copy_number=rows(self.copy_number, other.copy_number),
             mutation=rows(self.mutation, other.mutation),
+            vectors=rows(self.vectors, other.vectors),
         )
 
     def with_survival(self) -> Cases:

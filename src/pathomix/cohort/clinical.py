@@ -53,8 +53,11 @@ def patients_table(
     fields: dict[str, FieldSpec | AgeSpec | None] = {
         "class_label": description.class_label, "age": clinical.age, "sex": clinical.sex,
         "stage": clinical.stage, "grade": clinical.grade,
-        **{f"clinical_{name}": spec for name, spec in clinical.extra.items()},
+        **{f"clinical_{name}": spec for name, spec in clinical.named.items()},
     }  # fmt: skip
+    location = description.location
+    if isinstance(location, FieldSpec):
+        fields["clinical_location"] = location
     for name, spec in fields.items():
         result[name] = None
         if spec is not None:
@@ -63,6 +66,8 @@ def patients_table(
             merged = one_value(values, keyed.patients, keyed.table, f"{name} (column {spec.column!r})").reindex(ids)
             result[name] = merged
             log.step("field", keyed.table.label, field=name, known=int(merged.notna().sum()), patients=len(ids))
+    if isinstance(location, str):
+        result["clinical_location"] = location
     result["tissue_source_site"] = _site(description, tables, ids)
     return result.reset_index()
 

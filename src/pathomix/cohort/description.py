@@ -61,6 +61,7 @@ class TableSpec(_Strict):
 
     Attributes:
         path: csv, tsv or txt (tab), each also as .gz or .zip; parquet; json (records, also .gz).
+        parts: For a table that lies in several files: what fills `{part}` in the path, in order.
         id: Column with the patient.
         records: For JSON, the key under which the list of records lies.
         missing: Texts that mean "not known".
@@ -69,9 +70,20 @@ class TableSpec(_Strict):
 
     path: str
     id: str
+    parts: tuple[str, ...] = ()
     records: str | None = None
     missing: tuple[str, ...] = MISSING
     exclude: tuple[Exclude, ...] = ()
+
+    @model_validator(mode="after")
+    def _parts_fill_the_path(self) -> TableSpec:
+        if bool(self.parts) != ("{part}" in self.path):
+            raise ValueError("`parts` and `{part}` in `path` go together")
+        return self
+
+    def files(self, name: str) -> list[str]:
+        """Paths of the table's files for cohort `name`."""
+        return [fill(self.path, "tables.path", name=name, part=part) for part in self.parts or ("",)]
 
 
 class IdSpec(_Strict):
@@ -159,13 +171,33 @@ class SurvivalSpec(_Strict):
 
 
 class ClinicalSpec(_Strict):
-    """Clinical columns with a fixed meaning, and further ones."""
+    """Clinical columns with a fixed meaning, and further ones.
+
+    `t`, `n`, `m` (AJCC categories) and `diagnosis` keep the registry's own words; the label texts clean them.
+    """
 
     age: Annotated[AgeSpec, BeforeValidator(_named_column)] | None = None
     sex: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
     stage: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
     grade: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
+    t: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
+    n: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
+    m: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
+    diagnosis: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
     extra: dict[str, Annotated[ExtraSpec, BeforeValidator(_named_column)]] = {}
+
+    @model_validator(mode="after")
+    def _names_free(self) -> ClinicalSpec:
+        taken = sorted({"t", "n", "m", "diagnosis", "location"} & set(self.extra))
+        if taken:
+            raise ValueError(f"{taken} have keys of their own and cannot be names of `extra`")
+        return self
+
+    @property
+    def named(self) -> dict[str, FieldSpec]:
+        """Columns written as `clinical_<name>`."""
+        own = {"t": self.t, "n": self.n, "m": self.m, "diagnosis": self.diagnosis}
+        return {**{name: spec for name, spec in own.items() if spec is not None}, **self.extra}
 
 
 class BlockSpec(_Strict):
@@ -207,7 +239,10 @@ class BlockSpec(_Strict):
 class ExpressionSpec(BlockSpec):
     """Gene expression. The scale cannot be guessed from the numbers, so it is named."""
 
-    scale: Literal["counts", "tpm", "fpkm", "log2_tpm_plus_1", "log2_tpm_plus_0.001", "log2_fpkm_plus_1", "zscore"]
+    scale: Literal[
+        "counts", "tpm", "fpkm", "log2_tpm_plus_1", "log2_tpm_plus_0.001", "log2_fpkm_plus_1", "log2_norm_count_plus_1",
+        "log2_norm_count_centred", "zscore",
+    ]  # fmt: skip
 
 
 class CopyNumberSpec(BlockSpec):
@@ -248,26 +283,38 @@ class SplitSetSpec(_Strict):
     """Folds made elsewhere.
 
     Either one file whose first column is the patient and whose further columns are folds (`values` maps a cell to a
-    part), or one file per fold (`folds` fills `{fold}` in the path, `parts` maps a column of ids to a part).
+    part), or one file per fold (`folds` fills `{fold}` in the path, `parts` maps a column of ids to a part), or a
+    single fold with one file per part (`files` maps what fills `{part}` in the path to a part; `id` is the column with
+    the patient, `records` as in a table).
     """
 
     path: str
+    files: dict[str, Literal["train", "valid", "test"]] | None = None
+    id: str | None = None
+    records: str | None = None
     values: dict[Scalar, Literal["train", "valid", "test"]] | None = None
     folds: tuple[int, ...] | None = None
     parts: dict[str, Literal["train", "valid", "test"]] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> SplitSetSpec:
-        files = (self.folds is not None, self.parts is not None)
-        if files not in {(True, True), (False, False)} or files[0] == (self.values is not None):
-            raise ValueError("give either `values`, or both `folds` and `parts`")
-        if files[0] and "{fold}" not in self.path:
-            raise ValueError("one file per fold needs `{fold}` in `path`")
+        given = [key for key in ("values", "folds", "parts", "files", "id") if getattr(self, key) is not None]
+        if given not in (["values"], ["folds", "parts"], ["files", "id"]):
+            raise ValueError("give `values`, or both `folds` and `parts`, or both `files` and `id`")
+        for key, placeholder in (("folds", "{fold}"), ("files", "{part}")):
+            if key in given and placeholder not in self.path:
+                raise ValueError(f"`{key}` needs `{placeholder}` in `path`")
         return self
+
+    def paths(self, name: str) -> list[str]:
+        """Paths of the set's files for cohort `name`."""
+        if self.files is not None:
+            return [fill(self.path, "splits.path", name=name, part=part) for part in self.files]
+        return [fill(self.path, "splits.path", name=name, fold=fold) for fold in self.folds or ("",)]
 
 
 class Description(_Strict):
-    """How one cohort's tables are read."""
+    """How one cohort's tables are read; a text as `location` holds for the whole cohort."""
 
     tables: dict[str, TableSpec] = Field(min_length=1)
     patients: str
@@ -275,6 +322,7 @@ class Description(_Strict):
     survival: SurvivalSpec | None = None
     class_label: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
     tissue_source_site: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
+    location: Annotated[StrictStr, Field(min_length=1)] | FieldSpec | None = None
     clinical: ClinicalSpec = ClinicalSpec()
     molecular: MolecularSpec = MolecularSpec()
     slides: SlidesSpec | None = None
@@ -302,7 +350,8 @@ class Description(_Strict):
             use(endpoint.table, time.column, time.event_column, time.censored_column, endpoint.event.column)
         clinical = self.clinical
         fields = [self.class_label, self.tissue_source_site, clinical.age, clinical.sex, clinical.stage, clinical.grade]
-        for field in [*fields, *clinical.extra.values()]:
+        location = self.location if isinstance(self.location, FieldSpec) else None
+        for field in [*fields, location, *clinical.named.values()]:
             if field is not None:
                 use(field.table, field.column)
         if self.slides is not None:
@@ -404,10 +453,11 @@ def fill(pattern: str, key: str, **values: object) -> str:
 
 def input_paths(description: Description, name: str, root: str | Path) -> dict[str, Path]:
     """Every file the import of cohort `name` reads: path relative to the root (as described) to its place."""
-    patterns = [spec.path for spec in description.tables.values()]
-    patterns += [spec.path for spec in description.blocks().values() if spec.path is not None]
+    patterns = [spec.path for spec in description.blocks().values() if spec.path is not None]
     patterns += [description.pathways.path] if description.pathways else []
     result = [fill(pattern, "path", name=name) for pattern in patterns]
+    for table in description.tables.values():
+        result += table.files(name)
     for split in description.splits.values():
-        result += [fill(split.path, "splits.path", name=name, fold=fold) for fold in split.folds or ("",)]
+        result += split.paths(name)
     return {path: Path(root) / path for path in sorted(set(result))}

@@ -36,7 +36,7 @@ def given_splits(description: Description, name: str, root: Path, cohort: pd.Ind
     parts = [pd.DataFrame({"set": pd.Series(dtype=str), "fold": pd.Series(dtype="int64"),
                            "patient_id": pd.Series(dtype=str), "part": pd.Series(dtype=str)})]  # fmt: skip
     for set_name, spec in description.splits.items():
-        reader = _fold_columns if spec.values is not None else _fold_files
+        reader = _fold_columns if spec.values is not None else _part_files if spec.files is not None else _fold_files
         rows, labels = reader(description, spec, name, root)
         _no_leak(rows, set_name)
         outside = sorted(set(rows["patient_id"]) - set(cohort))
@@ -99,6 +99,17 @@ def _fold_files(
             ids = table.verbatim(column).dropna()
             rows.append(pd.DataFrame({"fold": number, "patient_id": _patients(ids, description, label), "part": part}))
     return pd.concat(rows, ignore_index=True), labels
+
+
+def _part_files(
+    description: Description, spec: SplitSetSpec, name: str, root: Path
+) -> tuple[pd.DataFrame, Mapping[int, str]]:
+    rows = []
+    paths = spec.paths(name)
+    for label, part in zip(paths, (spec.files or {}).values(), strict=True):
+        ids = read_raw(root / label, label, records=spec.records).verbatim(spec.id or "").dropna()
+        rows.append(pd.DataFrame({"fold": 0, "patient_id": _patients(ids, description, label), "part": part}))
+    return pd.concat(rows, ignore_index=True), {0: ", ".join(paths)}
 
 
 def _no_leak(rows: pd.DataFrame, set_name: str) -> None:

@@ -21,7 +21,7 @@ from pathomix.cohort.molecular import (
     samples_of_columns,
     samples_of_matrix,
 )
-from pathomix.cohort.raw import keyed_rows, read_raw
+from pathomix.cohort.raw import joined, keyed_rows, read_raw
 from pathomix.cohort.slide_table import no_slides, slides_table
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import file_digest, write_json, write_text
@@ -131,14 +131,13 @@ def _open_tables(
     tables: dict[str, Keyed] = {}
     positions: dict[str, tuple[str, list[int]]] = {}
     for table, spec in description.tables.items():
-        label = fill(spec.path, f"tables.{table}.path", name=name)
-
         def numeric(columns: tuple[str, ...], table: str = table) -> Collection[int]:
             found = block_positions(description, table, columns)
             positions.update({kind: (table, places) for kind, places in found.items()})
             return {place for places in found.values() for place in places}
 
-        raw = read_raw(root / label, label, spec.missing, spec.records, numeric)
+        files = [read_raw(root / file, file, spec.missing, spec.records, numeric) for file in spec.files(name)]
+        raw = joined(files)
         tables[table] = Keyed(*keyed_rows(raw, spec, description.id, log))
     return tables, positions
 

@@ -77,6 +77,11 @@ def read_expression(path: str | os.PathLike[str]) -> pd.DataFrame | None:
     return _frame(data.X, data.obs_names, data.var_names) if data.n_obs else None
 
 
+def expression_scale(path: str | os.PathLike[str]) -> str:
+    """Name of the scale of the values, ``none`` without expression."""
+    return str(_read(path).uns["scale"])
+
+
 def read_alterations(path: str | os.PathLike[str]) -> dict[str, pd.DataFrame | None]:
     """Per kind (`copy_number`, `mutation`) the measured patients x genes, float32; None where there is none."""
     data = _read(path)

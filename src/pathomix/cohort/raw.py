@@ -10,7 +10,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -147,6 +147,24 @@ def read_raw(
     columns = tuple(str(c) for c in frame.columns)
     frame = frame.set_axis(range(len(columns)), axis=1).reset_index(drop=True)
     return _with_numbers(RawTable(label, columns, frame, tokens), numeric(columns))
+
+
+def joined(tables: Sequence[RawTable]) -> RawTable:
+    """One table from several files; a column that a file lacks is missing in its rows.
+
+    Raises:
+        PathomixError: A column name is repeated within a file, so that columns cannot be matched by name.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    for table in tables:
+        for column in table.columns:
+            table.position(column)
+    columns = tuple(dict.fromkeys(column for table in tables for column in table.columns))
+    frames = [table.frame.set_axis(list(table.columns), axis=1) for table in tables]
+    frame = pd.concat(frames, ignore_index=True).reindex(columns=list(columns))
+    label = ", ".join(table.label for table in tables)
+    return RawTable(label, columns, frame.set_axis(range(len(columns)), axis=1), tables[0].missing)
 
 
 def open_bytes(path: Path) -> IO[bytes]:

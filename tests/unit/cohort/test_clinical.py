@@ -122,3 +122,35 @@ def test_excluded_rows_are_counted_with_their_reason(study, edit):
 def test_cohort_without_event_warns(study):
     study.clinical["status"], study.clinical["follow_up"] = "Alive", "100"
     assert any("no patient has the event" in text for text in study.report()["warnings"])
+
+
+def test_fields_of_the_label_texts(study, edit):
+    study.clinical["t"] = ["T1c", "TX", "", "Tis (DCIS)", "T2", "T2", "T3", "T4"]
+    study.clinical["organ"] = ["colon", "rectum", "colon", "", "colon", "colon", "rectum", "unknown"]
+    edit("clinical.t", "t")
+    edit("clinical.diagnosis", "diagnosis")
+    edit("location", "Brain")
+    patients = load_cases(study.build()).patients
+    assert set(patients["clinical_location"]) == {"Brain"} and "clinical_n" not in patients
+    assert patients["clinical_t"].tolist()[:4] == ["T1c", "TX", None, "Tis (DCIS)"]
+    assert patients["clinical_diagnosis"].eq("other").any() and patients["class_label"].isna().any()
+    edit("location", {"column": "organ", "map": {"colon": "colorectal", "rectum": "colorectal"}, "ignore": ["unknown"]})
+    patients = load_cases(study.build()).patients
+    assert set(patients["clinical_location"].dropna()) == {"colorectal"}
+    assert patients["clinical_location"].isna().sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fact"),
+    [
+        ("location", {"colum": "organ"}, r"`location\.FieldSpec\.colum` is an unknown key \(did you mean `column`"),
+        ("location", "", "at least 1 character"),
+        ("location", {"column": "organ"}, "organ"),
+        ("clinical.extra", {"t": "t"}, "have keys of their own"),
+        ("clinical.m", "absent", "absent"),
+    ],
+)
+def test_fields_of_the_label_texts_that_cannot_be(study, edit, path, value, fact):
+    edit(path, value)
+    with pytest.raises(PathomixError, match=fact):
+        study.build()

@@ -21,7 +21,7 @@ from pathomix.core.errors import PathomixError
         ("survival.endpoints.OS.event.event_values", [True], r"event_values"),
         ("survival.default_endpoint", "DSS", r"one of \['OS'\]"),
         ("patients", "cases", r"'cases' is not one of `tables`"),
-        ("splits.mc.folds", [0], r"`splits.mc` give either `values`"),
+        ("splits.mc.folds", [0], r"`splits.mc` give `values`"),
         ("tables.clinical.exclude", [{"column": "a", "reason": "b"}], r"exactly one of `matching`"),
     ],
 )

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+import re
+
 import pandas as pd
 import pytest
 
 from pathomix.cohort.given_splits import GIVEN_SPLITS
 from pathomix.core.errors import PathomixError
+from pathomix.core.schemas import PATIENTS
 from pathomix.core.tables import read_table
 
 
@@ -67,3 +71,37 @@ def test_unknown_part_and_empty_part(study):
     study.folds["f1"] = "Train"
     with pytest.raises(PathomixError, match="fold 0 of split set mc has no cohort patient"):
         study.build()
+
+
+def test_a_table_in_several_files_and_one_file_per_part(study):
+    whole = study.report()["counts"]
+    study.write()
+    raw = study.folder / "raw" / "toy"
+    rows = {"a": study.clinical.iloc[:6], "b": study.clinical.iloc[6:].drop(columns="sex").assign(extra="x")}
+    for name, part in rows.items():
+        part.to_csv(raw / f"part_{name}.csv", index=False)
+    study.description["tables"]["clinical"] = {
+        "path": "{name}/part_{part}.csv", "parts": ["a", "b"], "id": "barcode",
+    }  # fmt: skip
+    study.description["splits"] = {
+        "parts": {"path": "{name}/part_{part}.csv", "files": {"a": "train", "b": "test"}, "id": "barcode"}
+    }
+    out = study.build("parts")
+    assert json.loads((out / "report.json").read_text())["counts"] == whole
+    patients = read_table(out / "patients.parquet", PATIENTS).set_index("patient_id")
+    assert patients["sex"].notna().sum() == 6, "a column that a file lacks is missing in its rows"
+    given = read_table(out / "given_splits.parquet", GIVEN_SPLITS)
+    assert given["part"].tolist() == ["train"] * 6 + ["test"] * 2 and set(given["fold"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("tables.clinical.parts", ["a"], "`parts` and `{part}` in `path` go together"),
+        ("splits.mc", {"path": "x.csv", "files": {"a": "train"}, "id": "i"}, "`files` needs `{part}` in `path`"),
+        ("splits.mc", {"path": "{part}.csv", "files": {"a": "train"}}, "give `values`, or both"),
+    ],
+)
+def test_parts_that_do_not_fit_the_path(edit, key, value, message):
+    with pytest.raises(PathomixError, match=re.escape(message)):
+        edit(key, value).build()
