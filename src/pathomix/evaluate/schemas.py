@@ -32,6 +32,8 @@ FOLD_SCORES = TableSchema(
 #   half_width  half-width of the 95 % t-interval over folds, t(0.975, k - 1) sd / sqrt(k)
 #   sd_seeds    sample standard deviation of the seeds' fold means, over the folds every seed has
 #   lower/upper 95 % percentile interval of the patient bootstrap of `mean`
+#   difference  `mean` less the mean of the study's reference row, with the paired bootstrap's interval of it (both rows
+#               meet the same resamples); missing for the reference, without one, and where the folds used differ
 SCORES = TableSchema(
     "scores",
     ("task", "metric", "cohort", "scheme", "method"),
@@ -47,6 +49,10 @@ SCORES = TableSchema(
         "sd_seeds": Column("float64", nullable=True),
         "lower": Column("float64", nullable=True),
         "upper": Column("float64", nullable=True),
+        "reference": Column("object", nullable=True),
+        "difference": Column("float64", nullable=True),
+        "difference_lower": Column("float64", nullable=True),
+        "difference_upper": Column("float64", nullable=True),
         "n_patients": Column("Int64"),
         "n_events": Column("Int64", nullable=True),
         "n_missing": Column("Int64"),

@@ -26,11 +26,13 @@ class Parameters:
         bootstrap: Resamples of the patient bootstrap, at least 100 (a 2.5 % percentile of fewer is not one).
         seed: Seed of the resamples.
         unit: What one observation is; ``patient``: predictions are per patient, and resampling too.
+        reference: Row of the study that every other row is compared with; empty = none.
     """
 
     bootstrap: int = 1000
     seed: int = 0
     unit: str = "patient"
+    reference: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Parameters:
@@ -56,6 +58,15 @@ class Parameters:
         if result.unit != "patient":
             raise PathomixError(f"evaluation.unit is {result.unit!r}", remedy="set it to patient")
         return result
+
+
+@dataclass
+class _Cell:
+    """One cell: its row of the table, the folds it stands on, and its mean under every resample."""
+
+    row: dict[str, Any]
+    folds: tuple[int, ...]
+    draws: NDArray[np.float64] | None
 
 
 @dataclass
@@ -95,6 +106,7 @@ def evaluate(runs: Runs, parameters: Parameters) -> tuple[pd.DataFrame, pd.DataF
     cell_rows: list[dict[str, Any]] = []
     for block in blocks(runs):
         where = (block.cohort, block.scheme, block.task)
+        cells: dict[str, dict[str, _Cell]] = {metric.name: {} for metric in metrics_of(block.task)}
         counts = patient_counts(max(len(block.patients), 1), parameters.bootstrap, parameters.seed, *where)
         for method, listed in block.runs.groupby("method"):
             scored: dict[str, list[_Fold]] = {metric.name: [] for metric in metrics_of(block.task)}
@@ -105,7 +117,11 @@ def evaluate(runs: Runs, parameters: Parameters) -> tuple[pd.DataFrame, pd.DataF
             for name, folds in scored.items():
                 place = {"task": block.task, "metric": name, "cohort": block.cohort, "scheme": block.scheme}
                 fold_rows += [{**place, "method": method, **_fold_row(fold)} for fold in folds]
-                cell_rows.append({**place, "method": method, **_cell_row(folds, block, parameters)})
+                cell = _cell(folds, block, parameters)
+                cell.row.update(place, method=method)
+                cells[name][str(method)] = cell
+        for compared in cells.values():
+            cell_rows += _with_differences(compared, parameters.reference)
     return pd.DataFrame(fold_rows), pd.DataFrame(cell_rows)
 
 
@@ -141,7 +157,22 @@ def _fold_row(fold: _Fold) -> dict[str, Any]:
     }
 
 
-def _cell_row(folds: list[_Fold], block: Block, parameters: Parameters) -> dict[str, Any]:
+def _with_differences(cells: Mapping[str, _Cell], reference: str) -> list[dict[str, Any]]:
+    """Rows of one block and metric, each with its paired difference to the reference row."""
+    base = cells.get(reference)
+    for method, cell in cells.items():
+        cell.row |= {"reference": reference or None, "difference": np.nan}
+        cell.row |= {"difference_lower": np.nan, "difference_upper": np.nan}
+        if base is None or method == reference or cell.folds != base.folds:
+            continue
+        if cell.draws is not None and base.draws is not None:
+            lower, upper = percentile_interval(cell.draws - base.draws)
+            cell.row["difference"] = cell.row["mean"] - base.row["mean"]
+            cell.row |= {"difference_lower": lower, "difference_upper": upper}
+    return [cell.row for cell in cells.values()]
+
+
+def _cell(folds: list[_Fold], block: Block, parameters: Parameters) -> _Cell:
     """One cell: means, spreads and intervals over its folds and seeds."""
     values = pd.DataFrame([(f.fold, f.seed, f.value) for f in folds], columns=["fold", "seed", "value"])
     grid = values.pivot(index="fold", columns="seed", values="value")
@@ -150,9 +181,10 @@ def _cell_row(folds: list[_Fold], block: Block, parameters: Parameters) -> dict[
     k = len(by_fold)
     sd = float(by_fold.std(ddof=1)) if k > 1 else float("nan")
     draws = [[f.draws for f in folds if f.fold == fold and f.draws is not None] for fold in by_fold.index]
-    lower, upper = percentile_interval(fold_mean(draws)) if k else (float("nan"), float("nan"))
+    resampled = fold_mean(draws) if k else None
+    lower, upper = (float("nan"), float("nan")) if resampled is None else percentile_interval(resampled)
     lacking = frozenset().union(*(f.missing for f in folds))
-    return {
+    row = {
         "mean": float(by_fold.mean()) if k else float("nan"),
         "sd_folds": sd,
         "half_width": float(stdtrit(k - 1, (1 + LEVEL) / 2) * sd / np.sqrt(k)) if k > 1 else float("nan"),
@@ -168,6 +200,7 @@ def _cell_row(folds: list[_Fold], block: Block, parameters: Parameters) -> dict[
         "resamples": parameters.bootstrap,
         "reason": _cell_reason(folds),
     }
+    return _Cell(row, tuple(int(fold) for fold in by_fold.index), resampled)
 
 
 def _cell_reason(folds: list[_Fold]) -> str | None:

@@ -25,9 +25,10 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.files import file_digest, write_text
 from pathomix.core.schemas import TASKS
 from pathomix.core.tables import read_provenance
-from pathomix.evaluate.metrics import METRICS, metrics_of
+from pathomix.evaluate.metrics import METRICS
+from pathomix.report.fidelity import read_profiles
 from pathomix.report.layout import is_oracle
-from pathomix.report.tables import ResultsTable, read_csv, results_table
+from pathomix.report.tables import ResultsTable, read_csv, tables_of
 
 _PACKAGES = (
     *("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "lifelines", "torch", "timm", "tiatoolbox"),
@@ -94,6 +95,9 @@ def write_report(
     oracles: Sequence[Path],
     versions: Mapping[str, str],
     output: Path,
+    *,
+    left_out: Mapping[str, str] | None = None,
+    profiles: Path | None = None,
 ) -> None:
     """Write the page.
 
@@ -104,6 +108,8 @@ def write_report(
         oracles: ``oracle.json`` files of simulated cohorts; the cohort is the name of the folder.
         versions: Package to version.
         output: ``report/index.html`` below the results folder.
+        left_out: Row of the configuration to the reason why it was not run.
+        profiles: Table of the fidelity profiles (`fidelity.write_profiles`).
 
     Raises:
         PathomixError: A table or figure of a study is not there.
@@ -118,6 +124,8 @@ def write_report(
         "quarantines": [item for item in listed if item.total],
         "clean": [item.source for item in listed if not item.total],
         "oracles": read_oracles(oracles),
+        "left_out": dict(left_out or {}),
+        "profiles": read_profiles(profiles) if profiles else [],
         "configuration": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110),
         "versions": versions,
         "version": __version__,
@@ -177,7 +185,7 @@ def read_study(study: StudyFiles, config: Mapping[str, Any]) -> Study:
         rows = read_csv(path)
         if rows.empty:
             continue
-        tables = tuple(results_table(rows, m.name) for m in metrics_of(task) if (rows["metric"] == m.name).any())
+        tables = tuple(tables_of(rows, task))
         mine = [picture for picture in pictures if picture.name == f"forest_{task}"]
         if task == "survival":
             order = {f"kaplan_meier_{cohort}": place for place, cohort in enumerate(dict.fromkeys(rows["cohort"]))}

@@ -6,7 +6,7 @@ The CSV is the table in long form at full precision; Markdown, LaTeX and HTML ar
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,15 @@ from pathomix.evaluate.schemas import SCORES
 from pathomix.report.layout import Layout, is_oracle
 
 DECIMALS = 3
+_DIFFERENCE_CAPTION = (
+    "Mean of the row less mean of the reference row; in brackets the 95 % percentile interval of the paired bootstrap "
+    "(both rows meet the same resampled patients). Bold: the interval excludes 0."
+)
 _DASH = "\N{EN DASH}"
 _COLUMNS = [
     *("task", "metric", "group", "method", "label", "cohort", "scheme", "mean", "sd_folds", "half_width", "sd_seeds"),
-    *("lower", "upper", "n_patients", "n_events", "n_missing", "folds_used", "folds_total", "seeds", "resamples"),
+    *("lower", "upper", "reference", "difference", "difference_lower", "difference_upper"),
+    *("n_patients", "n_events", "n_missing", "folds_used", "folds_total", "seeds", "resamples"),
     *("rank", "reason"),
 ]
 
@@ -58,6 +63,9 @@ class Cell:
         return f"{self.mean}{spread}" + (f" [{self.interval[0]}, {self.interval[1]}]" if self.interval else "")
 
 
+_CellOf = Callable[["pd.Series | None", pd.DataFrame, tuple[str, str], dict[str, str]], Cell]
+
+
 @dataclass(frozen=True)
 class Heading:
     """Column heading: the cohort and its size."""
@@ -84,8 +92,9 @@ class Row:
 
 @dataclass(frozen=True)
 class ResultsTable:
-    """One metric over all methods and cohorts."""
+    """One metric over all methods and cohorts; `name` tells the tables of a study's task apart."""
 
+    name: str
     task: str
     metric: str
     title: str
@@ -128,13 +137,37 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     kinds: dict[Hashable, Any] = {name: "Int64" for name in _COLUMNS if name.startswith("n_")}
     kinds |= dict.fromkeys(("folds_used", "folds_total", "seeds", "resamples", "rank"), "Int64")
     kinds |= dict.fromkeys(("task", "metric", "group", "method", "label", "cohort", "scheme"), "str")
+    kinds["reference"] = "object"
     frame = pd.read_csv(path, dtype=kinds, float_precision="round_trip", keep_default_na=False, na_values=[""])
     return frame.assign(group=frame["group"].fillna(""), reason=frame["reason"].astype(object))
 
 
 def results_table(rows: pd.DataFrame, metric: str) -> ResultsTable:
     """Lay one metric of the tidy rows out as a table."""
-    rows = rows[rows["metric"] == metric]
+    return _laid_out(rows[rows["metric"] == metric], metric, METRICS[metric].label, _cell, _caption)
+
+
+def difference_table(rows: pd.DataFrame, metric: str) -> ResultsTable | None:
+    """The differences to the study's reference row, None where the study has none."""
+    mine = rows[(rows["metric"] == metric) & rows["reference"].notna()]
+    mine = mine[mine["method"] != mine["reference"]]
+    if mine["difference"].isna().all():
+        return None
+    reference = rows.loc[rows["method"] == mine["reference"].iloc[0], "label"].iloc[0]
+    title = f"{METRICS[metric].label}, difference to {reference}"
+    return _laid_out(mine, f"{metric} difference", title, _difference_cell, lambda _: _DIFFERENCE_CAPTION)
+
+
+def tables_of(rows: pd.DataFrame, task: str) -> list[ResultsTable]:
+    """Every table of one task: each metric, followed by its differences to the reference row."""
+    present = [metric.name for metric in metrics_of(task) if (rows["metric"] == metric.name).any()]
+    laid = [table for name in present for table in (results_table(rows, name), difference_table(rows, name))]
+    return [table for table in laid if table is not None]
+
+
+def _laid_out(
+    rows: pd.DataFrame, name: str, title: str, cell: _CellOf, caption: Callable[[pd.DataFrame], str]
+) -> ResultsTable:
     place = list(rows[["cohort", "scheme"]].drop_duplicates().itertuples(index=False, name=None))
     twice = {cohort for cohort, _ in place if sum(cohort == other for other, _ in place) > 1}
     place.sort(key=lambda item: list(dict.fromkeys(rows["cohort"])).index(item[0]))
@@ -148,15 +181,16 @@ def results_table(rows: pd.DataFrame, metric: str) -> ResultsTable:
     body, group = [], ""
     for method, mine in rows.groupby("method", sort=False):
         found = {(row["cohort"], row["scheme"]): row for _, row in mine.iterrows()}
-        cells = tuple(_cell(found.get(key), rows, key, letters) for key in place)
+        cells = tuple(cell(found.get(key), rows, key, letters) for key in place)
         first = mine.iloc[0]
         heading = "" if first["group"] == group else first["group"]
         body.append(Row(first["label"], heading, is_oracle(str(method)), cells))
         group = first["group"]
     notes = tuple((letter, text) for text, letter in letters.items())
+    metric = str(rows["metric"].iloc[0])
     task = METRICS[metric].task
-    title = f"{task.capitalize()}: {METRICS[metric].label}"
-    return ResultsTable(task, metric, title, _caption(rows), tuple(headings), tuple(body), notes)
+    heading = f"{task.capitalize()}: {title}"
+    return ResultsTable(name, task, metric, heading, caption(rows), tuple(headings), tuple(body), notes)
 
 
 def _cell(row: pd.Series | None, rows: pd.DataFrame, key: tuple[str, str], letters: dict[str, str]) -> Cell:
@@ -176,6 +210,20 @@ def _cell(row: pd.Series | None, rows: pd.DataFrame, key: tuple[str, str], lette
         None if pd.isna(row["lower"]) else (_number(row["lower"]), _number(row["upper"])),
         "" if pd.isna(row["rank"]) else mark.get(int(row["rank"]), ""),
         _letter(reason, letters) if reason else "",
+    )
+
+
+def _difference_cell(row: pd.Series | None, rows: pd.DataFrame, key: tuple[str, str], letters: dict[str, str]) -> Cell:
+    """A difference with its sign; bold where the interval excludes 0."""
+    if row is None or pd.isna(row["difference"]):
+        reason = "not run on this cohort" if row is None else "no value, or not on the folds of the reference"
+        return Cell(None, note=_letter(reason, letters))
+    lower, upper = row["difference_lower"], row["difference_upper"]
+    known = not pd.isna(lower)
+    return Cell(
+        f"{row['difference']:+.{DECIMALS}f}",
+        interval=(f"{lower:+.{DECIMALS}f}", f"{upper:+.{DECIMALS}f}") if known else None,
+        mark="best" if known and (lower > 0 or upper < 0) else "",
     )
 
 
@@ -270,8 +318,7 @@ def make_tables(
     rows = tidy(read_table(scores_path, SCORES), Layout.of(cohort_order, method_labels))
     for task in TASKS:
         mine = rows[rows["task"] == task]
-        present = set(mine["metric"])
-        tables = [results_table(mine, metric.name) for metric in metrics_of(task) if metric.name in present]
+        tables = tables_of(mine, task)
         folder = Path(output_dir)
         write_text(folder / f"{task}.csv", to_csv(mine))
         for kind in ("md", "tex"):

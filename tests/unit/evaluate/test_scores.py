@@ -160,3 +160,27 @@ def test_score_columns_are_the_declared_ones(hand_made, cohorts, tmp_path):
     folds, scores = evaluate(read_runs(hand_made.write_study(tmp_path, {"a": 0.7}, cohorts), tmp_path), FEW)
     assert set(folds) == set(FOLD_SCORES.columns) and set(scores) == set(SCORES.columns)
     assert isinstance(folds, pd.DataFrame) and len(scores) == 3
+
+
+def test_differences_are_paired_with_the_reference(hand_made, cohorts, tmp_path):
+    runs = read_runs(hand_made.write_study(tmp_path, {"a": 0.5, "b": 0.9}, cohorts, folds=4, seeds=2), tmp_path)
+    _, scores = evaluate(runs, Parameters(bootstrap=400, reference="b"))
+    SCORES.validate(scores)
+    a, b = cell(scores), cell(scores, "b")
+    assert a["difference"] == pytest.approx(a["mean"] - b["mean"])
+    assert a["difference_lower"] < a["difference"] < a["difference_upper"]
+    width = a["difference_upper"] - a["difference_lower"]
+    unpaired = np.hypot(a["upper"] - a["lower"], b["upper"] - b["lower"])
+    assert width < unpaired, "both rows meet the same resamples, so what they share cancels"
+    assert np.isnan(b["difference"]) and a["reference"] == "b"
+    _, alone = evaluate(runs, FEW)
+    assert alone["difference"].isna().all() and alone["reference"].isna().all()
+
+
+def test_no_difference_where_the_folds_differ(hand_made, cohorts, tmp_path):
+    def lose(row, frame):
+        return frame.assign(risk=np.nan) if row["method"] == "a" and row["fold"] == 2 else frame
+
+    indices = hand_made.write_study(tmp_path, {"a": 0.5, "b": 0.9}, cohorts, folds=4, seeds=1, change=lose)
+    _, scores = evaluate(read_runs(indices, tmp_path), Parameters(bootstrap=100, reference="b"))
+    assert cell(scores)["folds_used"] == 3 and np.isnan(cell(scores)["difference"])

@@ -13,6 +13,7 @@ import pytest
 
 from pathomix.core.errors import PathomixError
 from pathomix.evaluate.study import evaluate_study
+from pathomix.report.fidelity import write_profiles
 from pathomix.report.figures import plot_forests, plot_kaplan_meier
 from pathomix.report.page import StudyFiles, installed_versions, read_quarantine, write_report
 from pathomix.report.tables import make_tables
@@ -117,6 +118,20 @@ def test_quarantine_oracle_configuration_versions_and_titles_are_there_and_escap
     assert "0.810" in page and "[0.700, 0.900]" in page
     assert "title: Demo &lt;b&gt;" in page and "<h1>Demo &lt;b&gt;</h1>" in page
     assert "<li>python<span>3.11</span></li>" in page and "First study</h2>" in page
+
+
+def test_rows_left_out_and_profiles_are_told(built, tmp_path):
+    results, study, *_ = built
+    write_profiles(tmp_path)
+    output = results / "report/more.html"
+    gone = {"titan": "slide encoder titan has no copy at <nowhere>"}
+    write_report([study], CONFIG, [], [], {}, output, left_out=gone, profiles=tmp_path / "profiles.csv")
+    page = output.read_text(encoding="utf-8")
+    assert "<strong>titan</strong>: slide encoder titan has no copy at &lt;nowhere&gt;." in page
+    assert '<th scope="row">residual_mode</th><td>released</td><td>single</td><td>single</td>' in page
+    reader = Reader()
+    reader.feed(page)
+    assert {link for link in reader.links if link[1:] not in reader.ids} == set()
 
 
 def test_no_path_of_this_machine_and_the_same_bytes_again(built, page):

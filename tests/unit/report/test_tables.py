@@ -10,7 +10,16 @@ from pathomix.core.provenance import Provenance
 from pathomix.core.tables import write_table
 from pathomix.evaluate.schemas import SCORES
 from pathomix.report.layout import Layout
-from pathomix.report.tables import make_tables, read_csv, render, results_table, tidy, to_csv
+from pathomix.report.tables import (
+    difference_table,
+    make_tables,
+    read_csv,
+    render,
+    results_table,
+    tables_of,
+    tidy,
+    to_csv,
+)
 
 LABELS = {
     "ridge": {"label": "Ridge_Cox", "group": "Genes"},
@@ -33,6 +42,10 @@ def score(method, cohort, mean, **changes):
         "sd_seeds": np.nan,
         "lower": np.nan if missing else mean - 0.05,
         "upper": np.nan if missing else mean + 0.05,
+        "reference": None,
+        "difference": np.nan,
+        "difference_lower": np.nan,
+        "difference_upper": np.nan,
         "n_patients": 100 if cohort == "north" else 60,
         "n_events": 40 if cohort == "north" else 30,
         "n_missing": 0,
@@ -180,3 +193,22 @@ def test_many_footnotes_get_two_letters():
     rows = [score(f"m{i:02d}", "north", None, reason=f"reason {i}") for i in range(28)]
     laid = results_table(tidy(pd.DataFrame(rows), Layout()), "c_index")
     assert [letter for letter, _ in laid.notes][-3:] == ["z", "aa", "ab"]
+
+
+def test_differences_to_the_reference_stand_in_a_table_of_their_own(scores):
+    against = {"reference": "ridge", "difference_lower": -0.02, "difference_upper": 0.01}
+    rows = [
+        score("ridge", "north", 0.70, reference="ridge"),
+        score("mlp", "north", 0.69, **against, difference=-0.01),
+        score("abmil", "north", 0.60, **{**against, "difference_upper": -0.01}, difference=-0.1),
+        score("oracle", "north", 0.9, reference="ridge"),
+    ]
+    tidied = tidy(pd.DataFrame(rows), Layout.of(["north"], LABELS))
+    laid = difference_table(tidied, "c_index")
+    assert laid is not None and laid.title == "Survival: Harrell's concordance index, difference to Ridge_Cox"
+    texts = {row.label: (row.cells[0].text, row.cells[0].mark) for row in laid.rows}
+    assert texts["S-MLP"] == ("-0.010 [-0.020, +0.010]", "")
+    assert texts["ABMIL"] == ("-0.100 [-0.020, -0.010]", "best"), "an interval without 0 is bold"
+    assert "Ridge_Cox" not in texts and texts["Oracle"][0] == "\N{EN DASH}"
+    assert [table.title for table in tables_of(tidied, "survival")][1] == laid.title
+    assert difference_table(tidy(scores, Layout()), "c_index") is None, "no reference, no table"
