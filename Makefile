@@ -8,10 +8,14 @@ PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 export PATH := $(CURDIR)/$(RULES)/bin:$(PATH)
 SNAKEMAKE := $(RUNNER)/bin/snakemake
 
-.PHONY: demo test test-all lint bench lock clean
+.PHONY: demo shoebox test test-all lint bench lock clean
 
 demo: $(RULES)/.ready $(RUNNER)/.ready
 	@$(SNAKEMAKE) --profile profiles/local --cores $(CORES) --configfile config/demo.yaml
+	@echo "report: results/demo/report/index.html"
+
+shoebox: $(RULES)/.ready $(RUNNER)/.ready
+	@$(SNAKEMAKE) --profile profiles/local --cores $(CORES) --configfile config/demo.yaml config/shoebox.yaml
 	@echo "report: results/demo/report/index.html"
 
 test: $(RULES)/.ready-dev $(RUNNER)/.ready

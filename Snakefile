@@ -21,17 +21,23 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={plan.source}; ")
 
 
 wildcard_constraints:
-    cohort=alternatives(plan.cohorts),
+    cohort=alternatives(plan.cohorts.names),
     scheme=alternatives(plan.splits),
     study=alternatives(plan.studies),
     method=alternatives(plan.methods),
     encoder=alternatives(plan.encoders),
+    representation=alternatives(plan.vectors.representations),
+    source=alternatives(plan.cohorts.names),
+    text=alternatives(plan.vectors.texts),
+    explanation=alternatives(plan.explanations),
+    seed=r"\d+",
     shard=r"\d+",
 
 
 include: "rules/simulate.smk"
 include: "rules/cohort.smk"
 include: "rules/slides.smk"
+include: "rules/representations.smk"
 include: "rules/methods.smk"
 include: "rules/report.smk"
 

@@ -1,16 +1,20 @@
-"""From raw tables to the cohort artefacts and the splits."""
+"""From raw tables to the cohort artefacts and the splits; unions put cohorts together (pan-cancer)."""
 
 
 rule build_cohort:
     input:
-        tables=lambda wildcards: plan.cohort_inputs(wildcards.cohort),
-        description=lambda wildcards: plan.cohorts[wildcards.cohort]["description"],
+        tables=lambda wildcards: plan.cohorts.raw_inputs(wildcards.cohort),
+        description=lambda wildcards: plan.cohorts.described[wildcards.cohort][
+            "description"
+        ],
     output:
-        expand(f"{R}/cohort/{{{{cohort}}}}/{{file}}", file=plan.cohort_files),
+        expand(f"{R}/cohort/{{{{cohort}}}}/{{file}}", file=COHORT_FILES),
     log:
         f"{R}/logs/build_cohort/{{cohort}}.log",
     benchmark:
         f"{R}/benchmarks/build_cohort/{{cohort}}.tsv"
+    wildcard_constraints:
+        cohort=alternatives(plan.cohorts.described),
     conda:
         "../envs/cohort.yaml"
     threads: 1
@@ -19,8 +23,8 @@ rule build_cohort:
         runtime=30,
     params:
         code=plan.code("build_cohort"),
-        root=lambda wildcards: plan.cohorts[wildcards.cohort]["root"],
-        endpoint=lambda wildcards: plan.endpoint_option(wildcards.cohort),
+        root=lambda wildcards: plan.cohorts.described[wildcards.cohort]["root"],
+        endpoint=lambda wildcards: plan.cohorts.endpoint_option(wildcards.cohort),
         folder=f"{R}/cohort/{{cohort}}",
     shell:
         "python workflow_scripts/build_cohort.py --threads {threads} --name {wildcards.cohort:q}"
@@ -38,6 +42,8 @@ rule split_cohort:
         f"{R}/logs/split_cohort/{{cohort}}-{{scheme}}.log",
     benchmark:
         f"{R}/benchmarks/split_cohort/{{cohort}}-{{scheme}}.tsv"
+    wildcard_constraints:
+        cohort=alternatives(plan.cohorts.described),
     conda:
         "../envs/cohort.yaml"
     threads: 1
@@ -50,4 +56,62 @@ rule split_cohort:
     shell:
         "python workflow_scripts/split_cohort.py --threads {threads} --name {wildcards.cohort:q}"
         " --patients {input.patients:q} --given {input.given:q} --parameters {params.json:q}"
+        " --output {output:q} > {log:q} 2>&1"
+
+
+rule unite_cohorts:
+    input:
+        lambda wildcards: plan.cohorts.member_files(wildcards.cohort),
+    output:
+        expand(f"{R}/cohort/{{{{cohort}}}}/{{file}}", file=COHORT_FILES),
+    log:
+        f"{R}/logs/unite_cohorts/{{cohort}}.log",
+    benchmark:
+        f"{R}/benchmarks/unite_cohorts/{{cohort}}.tsv"
+    wildcard_constraints:
+        cohort=alternatives(plan.cohorts.unions),
+    conda:
+        "../envs/cohort.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(8000),
+        runtime=30,
+    params:
+        code=plan.code("unite_cohorts"),
+        members=lambda wildcards: plan.cohorts.member_options(
+            wildcards.cohort, f"{R}/cohort/{{member}}"
+        ),
+        folder=f"{R}/cohort/{{cohort}}",
+    shell:
+        "python workflow_scripts/unite_cohorts.py --threads {threads} --name {wildcards.cohort:q}"
+        " {params.members} --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule unite_splits:
+    input:
+        lambda wildcards: expand(
+            f"{R}/splits/{{member}}/{wildcards.scheme}.parquet",
+            member=plan.cohorts.members(wildcards.cohort),
+        ),
+    output:
+        f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
+    log:
+        f"{R}/logs/unite_splits/{{cohort}}-{{scheme}}.log",
+    benchmark:
+        f"{R}/benchmarks/unite_splits/{{cohort}}-{{scheme}}.tsv"
+    wildcard_constraints:
+        cohort=alternatives(plan.cohorts.unions),
+    conda:
+        "../envs/cohort.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=plan.code("unite_splits"),
+        members=lambda wildcards: plan.cohorts.member_options(
+            wildcards.cohort, f"{R}/splits/{{member}}/{wildcards.scheme}.parquet"
+        ),
+    shell:
+        "python workflow_scripts/unite_splits.py --threads {threads} {params.members}"
         " --output {output:q} > {log:q} 2>&1"

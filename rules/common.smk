@@ -6,7 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from pathomix.workflow.plan import Plan, as_json
+from pathomix.workflow.cohorts import COHORT_FILES
+from pathomix.workflow.plan import ORACLES, Plan, as_json
 
 
 def alternatives(names):

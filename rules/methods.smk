@@ -3,12 +3,12 @@
 
 rule fit_method:
     input:
-        cohort=lambda wildcards: expand(
-            f"{R}/cohort/{{cohort}}/{{file}}",
-            cohort=wildcards.cohort,
-            file=plan.case_files,
-        ),
+        cohort=lambda wildcards: plan.cohorts.files(wildcards.cohort),
         features=lambda wildcards: plan.features(wildcards.method, wildcards.cohort),
+        vectors=lambda wildcards: plan.embeddings(
+            wildcards.study, wildcards.method, wildcards.cohort
+        ),
+        weights=lambda wildcards: plan.method_weights(wildcards.method),
         splits=f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
     output:
         f"{R}/runs/{{study}}/{{method}}/{{cohort}}/{{scheme}}.parquet",
@@ -29,14 +29,17 @@ rule fit_method:
         features=lambda wildcards, input: (
             f"--features {input.features}" if input.features else ""
         ),
+        vectors=lambda wildcards, input: (
+            f"--vectors {input.vectors}" if input.vectors else ""
+        ),
         seeds=lambda wildcards: ",".join(
-            map(str, plan.studies[wildcards.study]["seeds"])
+            map(str, plan.seeds(wildcards.study, wildcards.method))
         ),
         tasks=lambda wildcards: ",".join(plan.studies[wildcards.study]["tasks"]),
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/fit_method.py --threads {threads} --study {wildcards.study:q}"
         " --method {wildcards.method:q} --parameters {params.json:q} --code-digest {params.code}"
-        " --cohort {wildcards.cohort:q} --cohort-dir {params.folder:q} {params.features}"
+        " --cohort {wildcards.cohort:q} --cohort-dir {params.folder:q} {params.features} {params.vectors}"
         " --splits {input.splits:q} --scheme {wildcards.scheme:q} --seeds {params.seeds} --tasks {params.tasks}"
         " --results {params.results:q} --index {output:q} > {log:q} 2>&1"

@@ -21,7 +21,7 @@ rule evaluate_study:
         runtime=60,
     params:
         code=plan.code("evaluate_study"),
-        json=as_json(plan.evaluation),
+        json=lambda wildcards: as_json(plan.evaluation_of(wildcards.study)),
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/evaluate_study.py --threads {threads} --indices {input.indices:q}"
@@ -115,6 +115,26 @@ rule plot_forest:
         " --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
+rule write_profiles:
+    output:
+        expand(f"{R}/tables/profiles.{{suffix}}", suffix=["csv", "md"]),
+    log:
+        f"{R}/logs/write_profiles.log",
+    benchmark:
+        f"{R}/benchmarks/write_profiles.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=plan.code("write_profiles"),
+        folder=lambda wildcards: f"{R}/tables",
+    shell:
+        "python workflow_scripts/write_profiles.py --threads {threads} --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
 rule write_report:
     input:
         **plan.report_inputs(),
@@ -134,7 +154,11 @@ rule write_report:
         code=plan.code("write_report", data=plan.templates),
         studies=plan.report_studies(),
         config=lambda wildcards: as_json(plan.config),
+        left_out=lambda wildcards: as_json(plan.left_out),
+        profiles=lambda wildcards, input: (
+            f"--profiles {input.profiles}" if input.profiles else ""
+        ),
     shell:
         "python workflow_scripts/write_report.py --threads {threads} {params.studies}"
-        " --config {params.config:q} --quarantine {input.quarantines:q} --oracle {input.oracles:q}"
+        " --config {params.config:q} --left-out {params.left_out:q} {params.profiles} --quarantine {input.quarantines:q} --oracle {input.oracles:q}"
         " --output {output:q} > {log:q} 2>&1"

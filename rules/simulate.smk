@@ -5,7 +5,7 @@ RAW = f"{R}/raw/simulated"
 
 rule simulate_tables:
     output:
-        plan.simulated_tables(),
+        plan.cohorts.simulated_tables(),
     log:
         f"{R}/logs/simulate_tables.log",
     benchmark:
@@ -18,7 +18,7 @@ rule simulate_tables:
         runtime=30,
     params:
         code=plan.code("simulate_tables"),
-        json=as_json(plan.simulation),
+        json=as_json(plan.cohorts.simulation),
         folder=lambda wildcards: RAW,
     shell:
         "python workflow_scripts/simulate_tables.py --threads {threads} --parameters {params.json:q}"
@@ -43,7 +43,7 @@ rule simulate_slides:
         runtime=60,
     params:
         code=plan.code("simulate_slides"),
-        json=as_json(plan.simulation),
+        json=as_json(plan.cohorts.simulation),
         folder=lambda wildcards: RAW,
         shards=plan.shards,
     shell:
@@ -60,7 +60,7 @@ rule simulate_oracle:
     output:
         expand(
             f"{R}/runs/{{{{study}}}}/{{oracle}}/{{{{cohort}}}}/{{{{scheme}}}}.parquet",
-            oracle=plan.oracles,
+            oracle=ORACLES,
         ),
     log:
         f"{R}/logs/simulate_oracle/{{study}}-{{cohort}}-{{scheme}}.log",

@@ -4,7 +4,9 @@
 rule segment_tissue:
     input:
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
-        files=lambda wildcards: plan.slide_inputs(wildcards.cohort, wildcards.shard),
+        files=lambda wildcards: plan.cohorts.slide_inputs(
+            wildcards.cohort, wildcards.shard
+        ),
     output:
         f"{R}/slides/{{cohort}}/tissue-{{shard}}.parquet",
     log:
@@ -20,7 +22,7 @@ rule segment_tissue:
     params:
         code=plan.code("segment_tissue"),
         json=as_json(plan.tissue),
-        root=lambda wildcards: plan.slide_root(wildcards.cohort),
+        root=lambda wildcards: plan.cohorts.slide_root(wildcards.cohort),
         shards=plan.shards,
         results=lambda wildcards: R,
     shell:
@@ -48,7 +50,7 @@ rule cut_tiles:
     params:
         code=plan.code("cut_tiles"),
         json=as_json(plan.tiles),
-        root=lambda wildcards: plan.slide_root(wildcards.cohort),
+        root=lambda wildcards: plan.cohorts.slide_root(wildcards.cohort),
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/cut_tiles.py --threads {threads} --tissue {input.tissue:q} --slides {input.slides:q}"
@@ -59,6 +61,7 @@ rule cut_tiles:
 rule embed_tiles:
     input:
         tiles=f"{R}/slides/{{cohort}}/tiles-{{shard}}.parquet",
+        weights=lambda wildcards: plan.weights(wildcards.encoder),
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
     output:
         f"{R}/features/{{encoder}}/{{cohort}}-{{shard}}.parquet",
@@ -75,7 +78,7 @@ rule embed_tiles:
     params:
         code=plan.code("embed_tiles"),
         json=lambda wildcards: as_json(plan.encoders[wildcards.encoder]),
-        root=lambda wildcards: plan.slide_root(wildcards.cohort),
+        root=lambda wildcards: plan.cohorts.slide_root(wildcards.cohort),
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/embed_tiles.py --threads {threads} --tiles {input.tiles:q} --slides {input.slides:q}"

@@ -20,9 +20,17 @@ def main(options: argparse.Namespace) -> None:
     tiles = FeatureStore(options.features, options.results) if options.features else None
     names = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
     files = {name: options.cohort_dir / name for name in names}
-    if options.features:
-        files["features"] = options.features
+    for number, path in enumerate(options.features or ()):
+        files[f"features{number or ''}"] = path
     cases = load_cases(options.cohort_dir, tiles=tiles)
+    vectors = None
+    if options.vectors:
+        from pathomix.representations.store import EmbeddingStore
+
+        by_seed = _by_seed(options.seeds, options.vectors)
+        # The token is part of the name: a run on other vectors of the same files is another run.
+        files |= {f"vectors-{options.token}-seed{seed}": path for seed, path in by_seed.items()}
+        vectors = EmbeddingStore(by_seed, options.token)
     cell = Cell(
         study=options.study,
         name=options.method,
@@ -34,7 +42,18 @@ def main(options: argparse.Namespace) -> None:
         code_digest=options.code_digest,
         inputs={name: file_digest(path) for name, path in files.items()},
     )
-    run_cell(cell, cases, read_table(options.splits, SPLITS), options.results, options.index)
+    run_cell(cell, cases, read_table(options.splits, SPLITS), options.results, options.index, vectors)
+
+
+def _by_seed(seeds: tuple[int, ...], paths: list[Path]) -> dict[int, Path]:
+    from pathomix.core.errors import PathomixError
+
+    if len(paths) != len(seeds):
+        raise PathomixError(
+            f"{len(paths)} files of vectors for {len(seeds)} seeds",
+            remedy="give --vectors one file per seed, in the order of --seeds",
+        )
+    return dict(zip(seeds, paths, strict=True))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -59,7 +78,13 @@ if __name__ == "__main__":
     )
     arguments.add_argument("--cohort", required=True)
     arguments.add_argument("--cohort-dir", required=True, type=Path)
-    arguments.add_argument("--features", type=Path, help="merged feature index of the cohort, for methods on tiles")
+    arguments.add_argument(
+        "--features", type=Path, nargs="+", help="merged feature indices of the cohort, for methods on tiles"
+    )
+    arguments.add_argument(
+        "--vectors", type=Path, nargs="+", help="embeddings of the cohort, one h5ad per seed, for methods on vectors"
+    )
+    arguments.add_argument("--token", default="general", help="which of the vectors of a patient")
     arguments.add_argument("--splits", required=True, type=Path)
     arguments.add_argument("--scheme", required=True)
     arguments.add_argument("--seeds", required=True, type=_numbers, help="for instance 0,1")

@@ -19,6 +19,8 @@ def main(options: argparse.Namespace) -> None:
         options.oracle,
         installed_versions(),
         options.output,
+        left_out=options.left_out,
+        profiles=options.profiles,
     )
 
 
@@ -35,5 +37,7 @@ if __name__ == "__main__":
     arguments.add_argument("--config", type=script.json_object, required=True, help="configuration of the run, JSON")
     arguments.add_argument("--quarantine", nargs="*", type=Path, default=[], help="quarantine lists, tab-separated")
     arguments.add_argument("--oracle", nargs="*", type=Path, default=[], help="oracle.json of simulated cohorts")
+    arguments.add_argument("--left-out", type=script.json_object, default={}, help="JSON {row: why it was not run}")
+    arguments.add_argument("--profiles", type=Path, help="table of the fidelity profiles")
     arguments.add_argument("--output", type=Path, required=True, help="report/index.html below the results folder")
     script.run(main, arguments)

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pathomix.foundation.registry import ARCHITECTURES
 from pathomix.methods.registry import METHODS
+from pathomix.representations.registry import REPRESENTATIONS
+from pathomix.text.registry import ENCODERS
 from pathomix.workflow.digest import reachable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +32,14 @@ CONDA = {
 WHEEL = {"pytorch": "torch", "opencv": "opencv-python"}
 # Needed at run time though never imported by name: tifffile's JPEG codec, lifelines' and pandas' optional parts.
 RUNTIME = {"simulate": {"imagecodecs"}}
+# Scripts that load code by name, and the registries they load it from.
+LOADED = {
+    "fit_method": (METHODS, ARCHITECTURES),
+    "train_representation": (REPRESENTATIONS, ARCHITECTURES),
+    "embed_cohort": (REPRESENTATIONS, ARCHITECTURES),
+    "explain_representation": (REPRESENTATIONS, ARCHITECTURES),
+    "write_texts": (ENCODERS,),
+}
 
 
 def normal(name: str) -> str:
@@ -70,6 +81,17 @@ def third_party(paths: list[Path]) -> set[str]:
     return {CONDA.get(n, n) for n in names - set(sys.stdlib_module_names) - {"pathomix"}}
 
 
+def imported(scripts: set[str]) -> set[str]:
+    """Packages that the code of these scripts imports, what they load by name from a registry included."""
+    source = ROOT / "src"
+    entries = [ROOT / "workflow_scripts" / f"{script}.py" for script in scripts]
+    for script, registries in LOADED.items():
+        if script in scripts:
+            targets = [target.partition(":")[0] for registry in registries for target in registry.values()]
+            entries += [source.joinpath(*target.split(".")).with_suffix(".py") for target in targets]
+    return third_party(reachable(entries, source))
+
+
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_pins_agree_with_the_lock(path: Path) -> None:
     versions = lock("rules.txt")
@@ -84,12 +106,7 @@ def test_pins_agree_with_the_lock(path: Path) -> None:
 def test_holds_what_the_rules_import(path: Path) -> None:
     scripts = scripts_of(path.stem)
     assert scripts, f"no rule uses {path.name}"
-    source = ROOT / "src"
-    entries = [ROOT / "workflow_scripts" / f"{script}.py" for script in scripts]
-    if "fit_method" in scripts:
-        entries += [source.joinpath(*t.partition(":")[0].split(".")).with_suffix(".py") for t in METHODS.values()]
-    needed = third_party(reachable(entries, source)) | RUNTIME.get(path.stem, set())
-    assert set(pins(path)) - {"python"} == needed
+    assert set(pins(path)) - {"python"} == imported(scripts) | RUNTIME.get(path.stem, set())
 
 
 def test_locks_agree_where_they_overlap() -> None:

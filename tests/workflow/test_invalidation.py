@@ -12,6 +12,7 @@ from tests.workflow.conftest import Snakemake, planned
 
 CONFIG = ("--configfile", "tests/workflow/config.yaml")
 SLIDE_CONE = {"segment_tissue", "cut_tiles", "embed_tiles", "index_features"}
+VECTOR_CONE = {"train_representation", "embed_cohort", "explain_representation"}
 REPORT_CONE = {"evaluate_study", "make_tables", "plot_kaplan_meier", "plot_forest", "write_report", "all"}
 
 
@@ -55,8 +56,9 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
         plan = dry_run(snakemake)
     finally:
         path.write_text(before)
-    assert set(plan) == SLIDE_CONE | REPORT_CONE | {"fit_method"}
-    assert plan["fit_method"] == 2, "only the rows that read tiles: abmil and late_fusion"
+    assert set(plan) == SLIDE_CONE | REPORT_CONE | VECTOR_CONE | {"fit_method"}
+    # abmil and late_fusion, four probes of sim_a, one of the union
+    assert plan["fit_method"] == 7, "only the rows that read tiles"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,17 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
     [
         ("method: s_mlp, blocks", "method: snn, blocks", {"fit_method"} | REPORT_CONE, 1),
         ("bootstrap: 200", "bootstrap: 201", REPORT_CONE, 0),
-        ("folds: 3", "folds: 4", {"split_cohort", "simulate_oracle", "fit_method"} | REPORT_CONE, None),
+        (
+            "folds: 3",
+            "folds: 4",
+            {"split_cohort", "unite_splits", "simulate_oracle", "write_texts", "fit_method"}
+            | VECTOR_CONE
+            | REPORT_CONE,
+            None,
+        ),
+        ("gene_latent: 4", "gene_latent: 5", VECTOR_CONE | {"fit_method"} | REPORT_CONE, 4),
+        ("width: 32", "width: 33", {"write_texts", "fit_method"} | VECTOR_CONE | REPORT_CONE, 4),
+        ("slide_vector: {method: probe", "slide_vector: {penalty: 2, method: probe", {"fit_method"} | REPORT_CONE, 1),
     ],
 )
 def test_a_configuration_key_reruns_what_reads_it(

@@ -11,8 +11,15 @@ from collections.abc import Mapping
 METHODS: Mapping[str, str] = {
     "abmil": "pathomix.methods.abmil:ABMILMethod",
     "clinical": "pathomix.methods.clinical:Clinical",
+    "gene_mixer": "pathomix.methods.gene_mixer:GeneMixerMethod",
+    "gigapath_tuned": "pathomix.methods.gigapath_tuned:GigaPathTuned",
     "late_fusion": "pathomix.methods.late_fusion:LateFusion",
+    "mcat": "pathomix.methods.mcat:MCATMethod",
+    "mlp": "pathomix.methods.mlp:MLP",
+    "probe": "pathomix.methods.probe:Probe",
     "ridge": "pathomix.methods.ridge:Ridge",
     "s_mlp": "pathomix.methods.s_mlp:SMLP",
     "snn": "pathomix.methods.snn:SNN",
+    "survpath": "pathomix.methods.survpath:SurvPathMethod",
+    "transmil": "pathomix.methods.transmil:TransMILMethod",
 }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from pathomix.cohort.cases import Cases
+from pathomix.cohort.parts import parts_of
 from pathomix.core.errors import PathomixError
-from pathomix.core.files import atomic_path, content_key, file_digest, write_json
+from pathomix.core.files import atomic_path, content_key
 from pathomix.core.provenance import METADATA_KEY, Provenance
 from pathomix.core.schemas import HISTORY, PARTS, PREDICTIONS, RUN_INDEX
 from pathomix.core.tables import write_table
+from pathomix.core.units import read_record, write_record
+from pathomix.core.vectors import VectorStore
 from pathomix.methods.base import Method, Task
 from pathomix.methods.build import build_method
 
@@ -60,7 +62,7 @@ def run_fold(method: Method, cases: Cases, split: pd.DataFrame, tasks: Sequence[
     Raises:
         PathomixError: The split names patients that the cohort lacks, or one of them in two parts.
     """
-    parts = _parts(cases, split)
+    parts = parts_of(cases, split)
     frames, histories = [_no_predictions()], [_no_history()]
     failures: dict[Task, str] = {}
     state: dict[str, NDArray[np.generic]] = {}
@@ -78,22 +80,6 @@ def run_fold(method: Method, cases: Cases, split: pd.DataFrame, tasks: Sequence[
         histories.append(model.history().assign(row=lambda frame: np.arange(len(frame))))
         state.update(model.state())
     return FoldResult(_stacked(frames), _stacked(histories), state, failures)
-
-
-def _parts(cases: Cases, split: pd.DataFrame) -> dict[str, Cases]:
-    ids = pd.Index(split["patient_id"])
-    if ids.has_duplicates:
-        raise PathomixError(
-            "patients are in two parts of one fold",
-            offending=ids[ids.duplicated()].unique(),
-            remedy="correct the splits of this cohort",
-        )
-    unknown = ids.difference(cases.ids)
-    if len(unknown):
-        raise PathomixError(
-            "the split names patients that the cohort lacks", offending=unknown, remedy="run split_cohort again"
-        )
-    return {part: cases.subset(cases.ids[cases.ids.isin(ids[split["part"] == part])]) for part in PARTS}
 
 
 def _frame(predicted: pd.DataFrame, cases: Cases, task: Task, part: str) -> pd.DataFrame:
@@ -154,7 +140,12 @@ class Cell:
 
 
 def run_cell(
-    cell: Cell, cases: Cases, splits: pd.DataFrame, results: str | os.PathLike[str], index: str | os.PathLike[str]
+    cell: Cell,
+    cases: Cases,
+    splits: pd.DataFrame,
+    results: str | os.PathLike[str],
+    index: str | os.PathLike[str],
+    vectors: VectorStore | None = None,
 ) -> None:
     """Run all folds and seeds; a unit whose ``run.json`` has the same key and whose files are whole is kept.
 
@@ -164,9 +155,10 @@ def run_cell(
         splits: SPLITS table of the scheme.
         results: Results folder.
         index: RUN_INDEX table to write, one row per fold and seed; a task that failed is named in `reason`.
+        vectors: Embeddings of the cohort, for methods that read `Cases.vectors`: every fold and seed gets its own.
 
     Raises:
-        PathomixError: The configuration is refused, or a split is damaged.
+        PathomixError: The configuration is refused, a split is damaged, or the vectors lack a fold or seed.
     """
     method = build_method(cell.configuration)
     root = Path(results)
@@ -174,7 +166,7 @@ def run_cell(
     for fold, split in splits.groupby("fold"):
         for seed in cell.seeds:
             folder = root / "runs" / cell.study / cell.name / cell.cohort / f"{cell.scheme}-{fold}" / f"seed{seed}"
-            row = _unit(cell, method, cases, split, int(str(fold)), seed, folder)
+            row = _unit(cell, method, cases, split, int(str(fold)), seed, folder, vectors)
             rows.append({**row, "path": (folder / "predictions.parquet").relative_to(root).as_posix()})
     frame = pd.DataFrame(rows)
     failed = frame["status"] == "failed"
@@ -183,14 +175,22 @@ def run_cell(
 
 
 def _unit(
-    cell: Cell, method: Method, cases: Cases, split: pd.DataFrame, fold: int, seed: int, folder: Path
+    cell: Cell,
+    method: Method,
+    cases: Cases,
+    split: pd.DataFrame,
+    fold: int,
+    seed: int,
+    folder: Path,
+    vectors: VectorStore | None,
 ) -> dict[str, Any]:
     """Run one fold and seed, or find it done; its row of the index."""
     provenance = _provenance(cell, "run", split, fold=fold, seed=seed)
     key = content_key(**{k: v for k, v in provenance.to_dict().items() if k != "artifact"})
     record = read_record(folder, key)
     if record is None:
-        result = run_fold(method, cases, split, cell.tasks, seed)
+        embedded = cases if vectors is None else replace(cases, vectors=vectors.of(fold, seed))
+        result = run_fold(method, embedded, split, cell.tasks, seed)
         record = _write(folder, key, result, cell.tasks, provenance)
         log.info("%s on %s, fold %s, seed %s: done", cell.name, cell.cohort, fold, seed)
     else:
@@ -224,16 +224,6 @@ def _provenance(cell: Cell, artifact: str, split: pd.DataFrame, **more: Any) -> 
     return Provenance(artifact, 1, {**cell.inputs, "splits": content_key(rows=rows)}, parameters)
 
 
-def read_record(folder: Path, key: str) -> dict[str, Any] | None:
-    """The record of a finished unit with this key whose files are as it left them; None otherwise."""
-    try:
-        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        whole = record["key"] == key and all(file_digest(folder / n) == d for n, d in record["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return record if whole else None
-
-
 def _write(folder: Path, key: str, result: FoldResult, tasks: Sequence[Task], provenance: Provenance) -> dict[str, Any]:
     """Write the unit's files, ``run.json`` with their digests last: a unit counts as done when all of them agree."""
     write_table(result.predictions, PREDICTIONS, folder / "predictions.parquet", provenance)
@@ -242,12 +232,9 @@ def _write(folder: Path, key: str, result: FoldResult, tasks: Sequence[Task], pr
         arrays = {name: np.ascontiguousarray(value) for name, value in sorted(result.state.items())}
         save_file(arrays, temporary, metadata={METADATA_KEY: provenance.to_json()})
     files = ("predictions.parquet", "history.parquet", "model.safetensors")
-    record = {
-        "key": key,
+    content = {
         "provenance": provenance.to_dict(),
         "tasks": {task: "failed" if task in result.failures else "done" for task in tasks},
         "failures": dict(result.failures),
-        "files": {name: file_digest(folder / name) for name in files},
     }
-    write_json(folder / "run.json", record)
-    return record
+    return write_record(folder, key, files, content)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
 from pathomix.methods.parameters import filled
-from pathomix.methods.tabular_network import Forward, NetworkSettings, TabularNetwork
+from pathomix.methods.tabular_network import NetworkSettings, TabularNetwork
 from pathomix.nn.mlp import SelfNormalisingMLP
 from pathomix.nn.snn import init_max
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings(NetworkSettings):
     """Parameters; `hidden`: widths of the layers (ModalTune section 7: "small")."""
 
@@ -25,13 +26,15 @@ class Settings(NetworkSettings):
 class SMLP(TabularNetwork):
     """Linear-ELU-AlphaDropout [256, 256] and a linear head."""
 
+    name = "SMLP"
+
     def __init__(self, **parameters: Any) -> None:
         settings = filled(Settings, parameters, "s_mlp")
         super().__init__(settings)
         self.hidden = settings.hidden
 
-    def build(self, inputs: int, head: Head, task: Task) -> tuple[nn.Module, Forward]:
-        """See `TabularNetwork.build`."""
+    def network(self, inputs: int, head: Head, task: Task) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+        """See `TabularNetwork.network`."""
         network = SelfNormalisingMLP(inputs, self.hidden, head.outputs, self.settings.dropout)
         init_max(network)
         return network, network.__call__

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
 from pathomix.methods.parameters import filled
-from pathomix.methods.tabular_network import Forward, NetworkSettings, TabularNetwork
+from pathomix.methods.tabular_network import NetworkSettings, TabularNetwork
 from pathomix.nn.snn import PathomicSNN, init_max
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings(NetworkSettings):
     """Parameters; `hidden`: encoder widths. Defaults: the published recipe (Cox divided by all patients, 50 epochs)."""
 
@@ -29,13 +30,15 @@ class Settings(NetworkSettings):
 class SNN(TabularNetwork):
     """Survival by a log hazard squashed into [-3, 3]; subtype and discrete hazards by plain logits."""
 
+    name = "SNN"
+
     def __init__(self, **parameters: Any) -> None:
         settings = filled(Settings, parameters, "snn")
         super().__init__(settings)
         self.hidden = settings.hidden
 
-    def build(self, inputs: int, head: Head, task: Task) -> tuple[nn.Module, Forward]:
-        """See `TabularNetwork.build`."""
+    def network(self, inputs: int, head: Head, task: Task) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+        """See `TabularNetwork.network`."""
         squashed = task == "survival" and self.settings.survival_loss != "nll"
         network = PathomicSNN(
             inputs, self.hidden, head.outputs, "Sigmoid" if squashed else "none", self.settings.dropout

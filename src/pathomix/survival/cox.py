@@ -103,25 +103,29 @@ class RiskSets:
         """Gradient [p] and negative Hessian [p, p] of the log likelihood in the coefficients of `design` [n, p].
 
         The Hessian is X' diag(w) X - sum_i m_i m_i' with w the expected events and m_i the risk-set mean of event i.
+        Quickest for a design in Fortran order.
         """
         values = self._sorted(eta)
-        rows = design[self.order]
+        # Patients along the contiguous axis: running sums are several times quicker there.
+        columns = np.take(design.T, self.order, axis=1)
         expected = self._expected(values)
-        gradient = rows.T @ (self.event - expected)
+        gradient = columns @ (self.event - expected)
         hazard = np.exp(values - values.max())
-        weighted = hazard[:, None] * rows
-        total, sums = np.cumsum(hazard), np.cumsum(weighted, axis=0)
+        weighted = columns * hazard
+        total, sums = np.cumsum(hazard), np.cumsum(weighted, axis=1)
         at = self.last[self.term]
-        mean, mass = sums[at], total[at]
+        mean, mass = sums[:, at], total[at]
         if self.efron:
-            tied = np.zeros((len(self.last), rows.shape[1]))
-            np.add.at(tied, self.term, weighted[self.event])
-            tied_mass = np.bincount(self.term, hazard[self.event], minlength=len(self.last))
-            mean = mean - self.fraction[:, None] * tied[self.term]
-            mass = mass - self.fraction * tied_mass[self.term]
+            _, first, place = np.unique(self.term, return_index=True, return_inverse=True)
+            tied = np.add.reduceat(weighted[:, self.event], first, axis=1)
+            tied_mass = np.add.reduceat(hazard[self.event], first)
+            mean = mean - self.fraction * tied[:, place]
+            mass = mass - self.fraction * tied_mass[place]
         # exp underflows only for patients 700 log hazards below the riskiest; their own risk set is then weightless.
-        mean = np.divide(mean, mass[:, None], out=np.zeros_like(mean), where=mass[:, None] > 0)
-        information = (rows.T * expected) @ rows - mean.T @ mean
+        mean = np.divide(mean, mass, out=np.zeros_like(mean), where=mass > 0)
+        # A product of a matrix with its own transpose costs half of a general one.
+        spread = columns * np.sqrt(np.maximum(expected, 0.0))
+        information = spread @ spread.T - mean @ mean.T
         return gradient, information
 
 

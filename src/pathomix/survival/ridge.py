@@ -8,6 +8,7 @@ penalty: |b|^2 = |V g|^2 = |g|^2.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,19 @@ from pathomix.core.errors import PathomixError
 from pathomix.survival.cox import RiskSets, Ties
 
 Floats = NDArray[np.float64]
+
+
+class Likelihood(Protocol):
+    """A partial likelihood, plain or stratified."""
+
+    def loglik(self, eta: ArrayLike) -> float:
+        """Log partial likelihood of log hazards [n]."""
+        ...
+
+    def newton_terms(self, design: Floats, eta: ArrayLike) -> tuple[Floats, Floats]:
+        """Gradient [p] and negative Hessian [p, p] in the coefficients of `design` [n, p]."""
+        ...
+
 
 _STEPS = 100
 _HALVINGS = 40
@@ -57,7 +71,7 @@ def ridge_cox_path(
     result = np.zeros((len(penalties), matrix.shape[1]))
     start = np.zeros(scores.shape[1])
     for position in np.argsort(-np.asarray(penalties, dtype=np.float64), kind="stable"):
-        start = _newton(scores, risk_sets, float(penalties[position]), start)
+        start = newton(scores, risk_sets, float(penalties[position]), start)
         result[position] = start if directions is None else directions @ start
     return result
 
@@ -69,12 +83,23 @@ def ridge_cox(
     return np.asarray(ridge_cox_path(design, time, event, [penalty], ties)[0])
 
 
-def _newton(scores: Floats, risk_sets: RiskSets, penalty: float, start: Floats) -> Floats:
-    """Newton with step halving; stops when the Newton decrement promises no further gain."""
+def newton(scores: Floats, risk_sets: Likelihood, penalty: float, start: Floats) -> Floats:
+    """Optimum of loglik(scores g) - penalty/2 |g|^2: Newton with step halving, until no further gain is promised.
+
+    Args:
+        scores: [n, r].
+        risk_sets: Partial likelihood of the n log hazards.
+        penalty: lambda, on the sum over patients.
+        start: [r].
+
+    Raises:
+        PathomixError: No finite optimum.
+    """
 
     def objective(value: Floats) -> float:
         return -risk_sets.loglik(scores @ value) + 0.5 * penalty * float(value @ value)
 
+    scores = np.asfortranarray(scores)
     current, loss = start, objective(start)
     for _ in range(_STEPS):
         gradient, information = risk_sets.newton_terms(scores, scores @ current)
@@ -96,7 +121,7 @@ def _newton(scores: Floats, risk_sets: RiskSets, penalty: float, start: Floats) 
         current, loss = candidate, value
     raise PathomixError(
         f"ridge Cox did not converge in {_STEPS} Newton steps (penalty {penalty:g})",
-        remedy="raise the smallest of `penalties`; with a penalty of 0 the data may be separable",
+        remedy="raise the smallest penalty; with a penalty of 0 the data may be separable",
     )
 
 

@@ -20,11 +20,11 @@ def stratified_order(strata: NDArray[np.int64], generator: np.random.Generator) 
 
 
 def batches(strata: NDArray[np.int64], batch_size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Row numbers of each batch of one epoch; a last batch under 8 is dropped unless it is the only one."""
+    """Row numbers of each batch of one epoch; a last, short batch under 8 is dropped unless it is the only one."""
     order = stratified_order(strata, generator)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        if start == 0 or len(rows) >= SMALLEST_BATCH:
+        if start == 0 or len(rows) >= min(SMALLEST_BATCH, batch_size):
             yield rows
 
 

@@ -1,9 +1,9 @@
-"""One optimisation loop for all networks: Adam, linear decay, L1/L2, selection on the valid part or last epoch."""
+"""One optimisation loop for all networks: linear decay, L1/L2, selection on the valid part or the last epoch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,11 @@ from torch import Tensor, nn
 from pathomix.core.errors import PathomixError
 from pathomix.training.batches import batches
 
+OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "radam": torch.optim.RAdam,
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -23,11 +28,12 @@ class Recipe:
         epochs: Passes over the training patients.
         constant_epochs: Epochs before the linear decay of the learning rate starts.
         batch_size: Patients per step.
-        learning_rate: Of Adam.
-        l2: Coupled weight decay of Adam.
+        learning_rate: Of the optimiser.
+        l2: Coupled weight decay of the optimiser.
         l1: Weight of the sum of absolute parameter values.
         patience: Epochs without a better score on the valid part before stopping, the best epoch being kept;
             None: no selection, the last epoch is the model.
+        optimiser: Key of OPTIMISERS.
     """
 
     epochs: int
@@ -37,6 +43,7 @@ class Recipe:
     l2: float = 0.0
     l1: float = 0.0
     patience: int | None = None
+    optimiser: str = "adam"
 
     def factor(self, epoch: int) -> float:
         """Share of the learning rate in `epoch`, counted from 0 (Path-GPTomic section 5)."""
@@ -80,7 +87,7 @@ def optimise(
         raise PathomixError("no valid part to select the epoch on", remedy="set `selection: last` for this method")
     generator = np.random.default_rng(seed)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.l2)
+    optimiser = OPTIMISERS[recipe.optimiser](parameters, lr=recipe.learning_rate, weight_decay=recipe.l2)
     history: list[Epoch] = []
     best, best_state, best_step = -math.inf, _copy(model), -1
     for step in range(recipe.epochs):

@@ -3,51 +3,47 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pathomix.cohort.description import input_paths, read_description
 from pathomix.core.errors import PathomixError
 from pathomix.methods.registry import METHODS
-from pathomix.simulate.parameters import Parameters as Simulation
+from pathomix.workflow.cohorts import CohortPlan
 from pathomix.workflow.digest import code_digest
-from pathomix.workflow.settings import check_parameters, parameter_names
+from pathomix.workflow.settings import check_known, check_parameters, parameter_names
+from pathomix.workflow.vectors import VectorPlan
 
-_COHORT_FILES = (
-    "patients.parquet",
-    "slides.parquet",
-    "expression.h5ad",
-    "alterations.h5ad",
-    "pathways.json",
-    "given_splits.parquet",
-    "quarantine.tsv",
-    "report.json",
-)
-_CASE_FILES = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
-_RAW_FILES = (
-    "clinical.tsv",
-    "slides.tsv",
-    "expression.tsv.gz",
-    "copy_number.tsv.gz",
-    "mutation.tsv.gz",
-    "truth.parquet",
-    "oracle.json",
-)
+log = logging.getLogger(__name__)
+
 # Keys of a method's entry that say how the row looks and what it is fed, not how it is fitted.
-_ROW_KEYS = ("label", "group", "encoder")
+_ROW_KEYS = ("label", "group", "encoder", "representation", "source", "seeds")
 _SLIDE_PARAMETERS = {
     "tissue": ("pathomix.slides.segment", "TissueParameters"),
     "tiles": ("pathomix.slides.tiles", "TileParameters"),
 }
 _ENCODER_PARAMETERS = ("pathomix.slides.encoders", "EncoderParameters")
-_ORACLES = ("oracle", "oracle_image", "oracle_expression", "oracle_alterations", "oracle_clinical")
+ORACLES = ("oracle", "oracle_image", "oracle_expression", "oracle_alterations", "oracle_clinical")
 
 
 def as_json(parameters: Mapping[str, Any], *, sort: bool = True) -> str:
     """Parameters as one canonical JSON argument; `sort` is off where the order of the keys means something."""
     return json.dumps(parameters, sort_keys=sort, separators=(",", ":"))
+
+
+class Explained(NamedTuple):
+    """What an explanation reads: index of the model, index and folder of the probe's run, splits and texts."""
+
+    representation: str
+    models: str
+    runs: str
+    probe: str
+    splits: str
+    texts: list[str]
+    foreign: bool
+    entry: dict[str, Any]
 
 
 class Plan:
@@ -61,53 +57,80 @@ class Plan:
         PathomixError: A name in the configuration refers to nothing, or a needed folder is absent.
     """
 
-    case_files = _CASE_FILES
-    cohort_files = _COHORT_FILES
-    oracles = _ORACLES
-
     def __init__(self, config: Mapping[str, Any], root: Path) -> None:
         self.root = root
         self.config = config
         self.source = root / "src"
-        self.results: str = config["results"].rstrip("/")
-        self.data: str = config["data"].rstrip("/")
-        self.simulation: dict[str, Any] = config["simulation"]
+        self.cohorts = CohortPlan(config, root)
+        self.results: str = self.cohorts.results
         self.splits: dict[str, Any] = config["splits"]
-        self.encoders: dict[str, Any] = config["encoders"]
+        self.encoders = {name: self.cohorts.with_paths(entry) for name, entry in config["encoders"].items()}
         self.methods: dict[str, Any] = config["methods"]
-        self.studies: dict[str, Any] = config["studies"]
-        self.evaluation: dict[str, Any] = config["evaluation"]
+        self._evaluation: dict[str, Any] = config["evaluation"]
+        self.explanations: dict[str, Any] = config["explanations"]
         self.title: str = config["title"]
         self.tissue: dict[str, Any] = config["slides"]["tissue"]
         self.tiles: dict[str, Any] = config["slides"]["tiles"]
         self.shards: int = config["slides"]["shards"]
         self.max_lost_share: float = config["slides"]["max_lost_share"]
-        self.cohorts = {name: self._cohort(entry) for name, entry in config["cohorts"].items()}
+        self.vectors = VectorPlan(config, root, self.cohorts)
         self._check()
+        self.left_out = {n: why for n, e in self.methods.items() if (why := self.vectors.absent(e))}
+        for name, why in self.left_out.items():
+            log.warning("row %s is left out: %s", name, why)
+        self.studies = {name: self._present(name, entry) for name, entry in config["studies"].items()}
+        self.reported: list[str] = config.get("report", list(self.studies))
+        check_known(self.reported, self.studies, "report", "studies")
 
-    def _cohort(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        filled = {"root": self.data, **entry}
-        filled["root"] = filled["root"].format(results=self.results, data=self.data)
-        return filled
+    def _present(self, name: str, study: Mapping[str, Any]) -> dict[str, Any]:
+        """The study without the rows that are left out."""
+        gone = [study[key] for key in ("kaplan_meier", "reference") if study.get(key) in self.left_out]
+        if gone:
+            raise PathomixError(
+                f"study {name} draws or compares with a row that is left out",
+                offending=gone,
+                remedy=f"name another row; {self.left_out[gone[0]]}",
+            )
+        return {**study, "methods": [method for method in study["methods"] if method not in self.left_out]}
 
     def _check(self) -> None:
-        for study, entry in self.studies.items():
-            self._known(entry["cohorts"], self.cohorts, f"studies.{study}.cohorts", "cohorts")
-            self._known(entry["methods"], self.methods, f"studies.{study}.methods", "methods")
-            self._known([entry["scheme"]], self.splits, f"studies.{study}.scheme", "splits")
-            self._known([entry["kaplan_meier"]], entry["methods"], f"studies.{study}.kaplan_meier", "methods")
+        for study, entry in self.config["studies"].items():
+            check_known(entry["cohorts"], self.cohorts.names, f"studies.{study}.cohorts", "cohorts")
+            check_known(entry["methods"], self.methods, f"studies.{study}.methods", "methods")
+            check_known([entry["scheme"]], self.splits, f"studies.{study}.scheme", "splits")
+            named = [entry[key] for key in ("kaplan_meier", "reference") if key in entry]
+            check_known(named, entry["methods"], f"studies.{study}", "its methods")
         for name, entry in self.methods.items():
+            key = f"methods.{name}"
             if "encoder" in entry:
-                self._known([entry["encoder"]], self.encoders, f"methods.{name}.encoder", "encoders")
-            self._check_method(self.method_parameters(name), f"methods.{name}")
+                check_known([entry["encoder"]], self.encoders, f"{key}.encoder", "encoders")
+            if "slide_encoder" in entry:
+                check_known([entry["slide_encoder"]], self.vectors.slide_encoders, key, "slide_encoders")
+            self._check_vectors(entry, key)
+            self._check_method(self.method_parameters(name), key)
         for section, where in _SLIDE_PARAMETERS.items():
             check_parameters(self.config["slides"][section], parameter_names(self.source, *where), f"slides.{section}")
         for name, entry in self.encoders.items():
             check_parameters(entry, parameter_names(self.source, *_ENCODER_PARAMETERS), f"encoders.{name}")
-        for entry in self.cohorts.values():
-            read_description(self.root / entry["description"])
-        if self.simulation:
-            Simulation.from_dict(self.simulation)
+        for name, entry in self.explanations.items():
+            key = f"explanations.{name}"
+            check_known([entry["study"]], self.config["studies"], f"{key}.study", "studies")
+            study = self.config["studies"][entry["study"]]
+            probes = [method for method in study["methods"] if "representation" in self.methods[method]]
+            check_known([entry["method"]], probes, f"{key}.method", "methods, as a probe of the study")
+            check_known([entry["cohort"]], study["cohorts"], f"{key}.cohort", "the study's cohorts")
+
+    def _check_vectors(self, entry: Mapping[str, Any], key: str) -> None:
+        if "representation" in entry:
+            known = self.vectors.representations
+            check_known([entry["representation"]], known, f"{key}.representation", "representations")
+        if "source" in entry:
+            check_known([entry["source"]], self.cohorts.names, f"{key}.source", "cohorts")
+        if ("representation" in entry) != (entry.get("method") == "probe"):
+            raise PathomixError(
+                f"configuration key {key}: `representation` and `method: probe` go together",
+                remedy="name the representation the probe reads, or take `representation` out",
+            )
 
     def _check_method(self, entry: Mapping[str, Any], key: str) -> None:
         if entry.get("method") not in METHODS:
@@ -120,16 +143,6 @@ class Plan:
         for number, component in enumerate(entry.get("components", [])):
             self._check_method(component, f"{key}.components[{number}]")
 
-    @staticmethod
-    def _known(names: Iterable[str], known: Iterable[str], key: str, section: str) -> None:
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise PathomixError(
-                f"configuration key {key} names what is not defined",
-                offending=unknown,
-                remedy=f"define it under `{section}` (known: {', '.join(known)})",
-            )
-
     # code and parameters
 
     def code(self, script: str, modules: Iterable[str] = (), data: Iterable[Path] = ()) -> str:
@@ -139,57 +152,69 @@ class Plan:
 
     def method_code(self, method: str) -> str:
         """Digest of the fitting script and of the one method (and its components) it will load."""
-        return self.code("fit_method", modules=sorted(_method_modules(self.methods[method])))
+        entry = self.method_parameters(method)
+        modules = _method_modules(entry)
+        if "slide_encoder" in entry:
+            modules.add(self.vectors.architecture(entry["slide_encoder"]))
+        return self.code("fit_method", modules=sorted(modules))
 
     def method_parameters(self, method: str) -> dict[str, Any]:
         """What the method itself reads of its configuration entry."""
-        return {key: value for key, value in self.methods[method].items() if key not in _ROW_KEYS}
+        entry = {key: value for key, value in self.methods[method].items() if key not in _ROW_KEYS}
+        if "slide_encoder" in entry:
+            entry["slide_encoder"] = self.vectors.slide_encoder(entry["slide_encoder"])
+        return entry
 
-    def endpoint_option(self, cohort: str) -> str:
-        """Command-line option that picks the endpoint, empty for the description's default."""
-        endpoint = self.cohorts[cohort].get("endpoint")
-        return f"--endpoint {endpoint}" if endpoint else ""
+    def evaluation_of(self, study: str) -> dict[str, Any]:
+        """Parameters of a study's evaluation."""
+        return {**self._evaluation, "reference": self.studies[study].get("reference", "")}
 
     # files
 
-    def is_simulated(self, cohort: str) -> bool:
-        """Whether the cohort's raw files are made by the workflow."""
-        return cohort in self.simulation.get("cohorts", {})
+    def weights(self, encoder: str) -> list[str]:
+        """File with the weights of a tile encoder, if it has one."""
+        return self.cohorts.given_files(self.encoders[encoder])
 
-    def simulated_tables(self) -> list[str]:
-        """Raw files the simulation writes, slides aside."""
-        raw = f"{self.results}/raw/simulated"
-        own = [f"{raw}/{cohort}/{file}" for cohort in self.simulation.get("cohorts", {}) for file in _RAW_FILES]
-        return [*own, f"{raw}/gene_sets.gmt", f"{raw}/atlas.h5ad"]
-
-    def cohort_inputs(self, cohort: str) -> list[str]:
-        """Raw tables a cohort is built from.
-
-        Raises:
-            PathomixError: The data folder is absent.
-        """
-        root = Path(self.cohorts[cohort]["root"])
-        if not self.is_simulated(cohort) and not root.is_dir():
-            raise PathomixError(
-                f"cohort {cohort}: the folder with its tables does not exist",
-                offending=[root],
-                remedy="run with --config data=FOLDER; config/README.md says how to fill it",
-            )
-        description = read_description(self.root / self.cohorts[cohort]["description"])
-        return [str(path) for path in input_paths(description, cohort, root).values()]
-
-    def slide_root(self, cohort: str) -> str:
-        """Folder the slide paths of a cohort are relative to."""
-        return self.cohorts[cohort].get("slide_root", self.cohorts[cohort]["root"])
-
-    def slide_inputs(self, cohort: str, shard: str) -> list[str]:
-        """What has to exist before a shard of slides can be read."""
-        return [f"{self.results}/raw/simulated/{cohort}/slides-{shard}.tsv"] if self.is_simulated(cohort) else []
+    def method_weights(self, method: str) -> list[str]:
+        """Weights of the slide encoder that a method tunes."""
+        return self.cohorts.given_files(self.method_parameters(method).get("slide_encoder", {}))
 
     def features(self, method: str, cohort: str) -> list[str]:
-        """Feature index a method reads, if it reads tiles."""
+        """Feature indices a method reads, if it reads tiles: one per member of a union."""
         encoder = self.methods[method].get("encoder")
-        return [f"{self.results}/features/{encoder}/{cohort}.parquet"] if encoder else []
+        members = self.cohorts.members(cohort) if encoder else []
+        return [f"{self.results}/features/{encoder}/{member}.parquet" for member in members]
+
+    def seeds(self, study: str, method: str) -> list[int]:
+        """Seeds of a row: its own where it names some (nothing random in it: one), else the study's."""
+        seeds: list[int] = self.methods[method].get("seeds", self.studies[study]["seeds"])
+        return seeds
+
+    def embeddings(self, study: str, method: str, cohort: str) -> list[str]:
+        """Vectors a probe reads, one file per seed."""
+        entry, where = self.methods[method], self.studies[study]
+        if "representation" not in entry:
+            return []
+        return self.vectors.embeddings(entry, cohort, where["scheme"], self.seeds(study, method))
+
+    def explained(self, name: str) -> Explained:
+        """What an explanation reads."""
+        entry = self.explanations[name]
+        cohort, method = entry["cohort"], self.methods[entry["method"]]
+        representation, source = method["representation"], method.get("source", cohort)
+        scheme = self.studies[entry["study"]]["scheme"]
+        runs = f"{self.results}/runs/{entry['study']}/{entry['method']}/{cohort}/{scheme}"
+        models = f"{self.results}/representations/{representation}/{source}/{scheme}-seed{entry['seed']}.parquet"
+        return Explained(
+            representation,
+            models,
+            f"{runs}.parquet",
+            f"{runs}-{entry['fold']}/seed{entry['seed']}",
+            f"{self.results}/splits/{cohort}/{scheme}.parquet",
+            self.vectors.prompts(representation, cohort, scheme),
+            self.vectors.foreign(source, cohort),
+            entry,
+        )
 
     # targets
 
@@ -199,7 +224,7 @@ class Plan:
         cohorts = entry["cohorts"] if cohort is None else [cohort]
         cells = [(method, name) for method in entry["methods"] for name in cohorts]
         if "survival" in entry["tasks"]:
-            cells += [(oracle, name) for oracle in _ORACLES for name in cohorts if self.is_simulated(name)]
+            cells += [(oracle, name) for oracle in ORACLES for name in cohorts if self.cohorts.is_simulated(name)]
         return [f"{self.results}/runs/{study}/{m}/{c}/{entry['scheme']}.parquet" for m, c in cells]
 
     def labels(self, study: str) -> dict[str, dict[str, str]]:
@@ -218,7 +243,7 @@ class Plan:
         """The report's study options: name, folders of tables and figures, scores."""
         r = self.results
         return " ".join(
-            f"--study {s} {r}/tables/{s} {r}/figures/{s} {r}/evaluation/{s}/scores.parquet" for s in self.studies
+            f"--study {s} {r}/tables/{s} {r}/figures/{s} {r}/evaluation/{s}/scores.parquet" for s in self.reported
         )
 
     @property
@@ -228,38 +253,36 @@ class Plan:
 
     def report_inputs(self) -> dict[str, list[str]]:
         """Everything the report reads, by kind."""
+        tables = [f"{self.results}/tables/{s}/{t}.csv" for s in self.reported for t in self.studies[s]["tasks"]]
         return {
-            "tables": [f"{self.results}/tables/{s}/{t}.csv" for s, e in self.studies.items() for t in e["tasks"]],
-            "figures": [figure for study in self.studies for figure in self.report_figures(study)],
-            "scores": [f"{self.results}/evaluation/{study}/scores.parquet" for study in self.studies],
+            "tables": tables,
+            "figures": [figure for study in self.reported for figure in self.report_figures(study)],
+            "scores": [f"{self.results}/evaluation/{study}/scores.parquet" for study in self.reported],
             "quarantines": self.quarantines,
-            "oracles": [file for file in self.simulated_tables() if file.endswith("oracle.json")],
+            "profiles": [f"{self.results}/tables/profiles.csv"] if self.vectors.profiled else [],
+            "oracles": [file for file in self.cohorts.simulated_tables() if file.endswith("oracle.json")],
         }
 
     @cached_property
     def quarantines(self) -> list[str]:
         """Quarantine lists of every cohort and of every encoder in use."""
-        used = {cohort for entry in self.studies.values() for cohort in entry["cohorts"]} | set(self._embedded_only())
-        lists = [f"{self.results}/cohort/{cohort}/quarantine.tsv" for cohort in sorted(used)]
-        return lists + [index.replace(".parquet", ".quarantine.tsv") for index in self._feature_indices()]
-
-    def _embedded_only(self) -> list[str]:
-        """Simulated cohorts no study uses yet are still built, so that the whole shoebox is there."""
-        return list(self.simulation.get("cohorts", {}))
-
-    def _feature_indices(self) -> list[str]:
+        entries = [self.studies[study] for study in self.reported]
+        named = {member for e in entries for cohort in e["cohorts"] for member in self.cohorts.members(cohort)}
+        # Simulated cohorts no study uses yet are still built, so that the whole shoebox is there.
+        used = sorted(named | set(self.cohorts.simulation.get("cohorts", {})))
         indices = {
-            index
-            for entry in self.studies.values()
+            f"{self.results}/features/{self.methods[method]['encoder']}/{cohort}.quarantine.tsv"
+            for entry in entries
             for method in entry["methods"]
-            for cohort in [*entry["cohorts"], *self._embedded_only()]
-            for index in self.features(method, cohort)
+            if "encoder" in self.methods[method]
+            for cohort in used
         }
-        return sorted(indices)
+        return [*(f"{self.results}/cohort/{cohort}/quarantine.tsv" for cohort in used), *sorted(indices)]
 
     def targets(self) -> list[str]:
         """Everything `snakemake` makes without a target on the command line."""
-        return [f"{self.results}/report/index.html", *self.quarantines]
+        explained = [f"{self.results}/explanations/{name}/cases.parquet" for name in self.explanations]
+        return [f"{self.results}/report/index.html", *self.quarantines, *explained]
 
 
 def _method_modules(entry: Mapping[str, Any]) -> set[str]:

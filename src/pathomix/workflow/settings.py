@@ -58,3 +58,19 @@ def check_parameters(given: Mapping[str, Any], known: Iterable[str], key: str) -
         raise PathomixError(
             f"configuration key {key}: unknown parameters", offending=unknown, remedy=f"use {', '.join(allowed)}"
         )
+
+
+def check_known(names: Iterable[Any], known: Iterable[str], key: str, section: str) -> None:
+    """Refuse names that are not defined; `key` is where they stand, `section` where they should be defined.
+
+    Raises:
+        PathomixError: Unknown names, all of them named.
+    """
+    defined = list(known)
+    unknown = [name for name in names if name not in defined]
+    if unknown:
+        raise PathomixError(
+            f"configuration key {key} names what is not defined",
+            offending=unknown,
+            remedy=f"define it under `{section}` (known: {', '.join(defined)})",
+        )

@@ -32,7 +32,8 @@ class MemoryTiles:
     def bag(self, patient_id: str) -> Bag:
         features = self.bags[patient_id]
         count = len(features)
-        return Bag(features, np.zeros((count, 2), np.int32), np.zeros(count, np.int32), (f"{patient_id}-S",))
+        slide, edge = np.zeros(count, np.int32), np.full((1, 2), 64, np.float32)
+        return Bag(features, np.zeros((count, 2), np.int32), slide, (f"{patient_id}-S",), edge)
 
 
 def planted(patients: int = 240, signal: float = 2.0, seed: int = 0) -> Cases:
@@ -127,6 +128,9 @@ def configurations() -> dict[str, dict]:
     return CONFIGURATIONS
 
 
+SLIDE_ENCODER = {"architecture": "longnet", "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 1.0, "tile": 64,
+                 "segments": [8, 32], "ratios": [1, 2], "dropout": 0.0, "drop_path": 0.0}  # fmt: skip
+
 CONFIGURATIONS = {
     "clinical": {"method": "clinical", "fields": ["age", "sex", "stage"]},
     "ridge": {"method": "ridge", "blocks": ["expression", "mutation"]},
@@ -138,6 +142,25 @@ CONFIGURATIONS = {
     "abmil": {"method": "abmil", "width": 16, "attention": 8, "pooled": 8, "epochs": 10, "learning_rate": 1e-2},
     "abmil_valid": {"method": "abmil", "width": 16, "attention": 8, "pooled": 8, "epochs": 10, "selection": "valid",
                     "learning_rate": 5e-3, "survival_loss": "nll"},
+    "mlp": {"method": "mlp", "blocks": ["expression"], "epochs": 10, "hidden": [32, 32]},
+    "gene_mixer": {"method": "gene_mixer", "width": 8, "latent": 16, "depth": 1, "tokens": 4, "epochs": 10,
+                   "learning_rate": 3e-2, "batch_size": 16},
+    "abmil_cat": {"method": "abmil", "width": 16, "attention": 8, "pooled": 8, "epochs": 10, "learning_rate": 1e-2,
+                  "blocks": ["expression"], "omic_hidden": 16},
+    "transmil": {"method": "transmil", "width": 16, "max_tiles": 5, "epochs": 4, "learning_rate": 1e-2,
+                 "batch_size": 16},
+    "transmil_cat": {"method": "transmil", "width": 16, "max_tiles": 5, "epochs": 3, "learning_rate": 1e-2,
+                     "batch_size": 16, "kept": "first", "survival_loss": "event_mean",
+                     "blocks": ["expression", "mutation"], "omic_hidden": 16},
+    "mcat": {"method": "mcat", "width": 16, "epochs": 6, "learning_rate": 1e-2, "batch_size": 16},
+    "mcat_bilinear": {"method": "mcat", "width": 16, "epochs": 8, "learning_rate": 1e-2, "batch_size": 16,
+                      "fusion": "bilinear", "survival_loss": "event_mean", "selection": "valid"},
+    "survpath": {"method": "survpath", "width": 16, "epochs": 10, "learning_rate": 3e-2, "batch_size": 16},
+    "gigapath_tuned": {"method": "gigapath_tuned", "max_tiles": 5, "epochs": 6, "learning_rate": 1e-2,
+                       "batch_size": 16, "slide_encoder": SLIDE_ENCODER},
+    "gigapath_tuned_cat": {"method": "gigapath_tuned", "max_tiles": 5, "epochs": 3, "learning_rate": 1e-2,
+                           "batch_size": 16, "slide_encoder": SLIDE_ENCODER, "pooling": "mean",
+                           "blocks": ["expression"], "omic_hidden": 16},
     "late_fusion": {"method": "late_fusion", "components": [
         {"method": "ridge", "blocks": ["expression"], "penalties": [10, 100]},
         {"method": "abmil", "width": 16, "attention": 8, "pooled": 8, "epochs": 5, "learning_rate": 1e-2},

@@ -10,6 +10,7 @@ import yaml
 
 from pathomix.cohort.description import parse_description
 from pathomix.methods.registry import METHODS
+from pathomix.representations.registry import REPRESENTATIONS
 
 
 def test_the_smallest_description_is_understood(root: Path) -> None:
@@ -24,8 +25,10 @@ def test_every_configuration_key_is_explained(root: Path) -> None:
     schema = yaml.safe_load((root / "config/schemas/config.schema.yaml").read_text())
     text = (root / "config/README.md").read_text()
     studies = schema["properties"]["studies"]["additionalProperties"]["properties"]
-    cohorts = schema["properties"]["cohorts"]["additionalProperties"]["properties"]
-    for key in [*schema["properties"], *studies, *cohorts, *schema["properties"]["slides"]["properties"]]:
+    forms = schema["properties"]["cohorts"]["additionalProperties"]["oneOf"]
+    cohorts = [key for form in forms for key in form["properties"]]
+    explained = schema["properties"]["explanations"]["additionalProperties"]["properties"]
+    for key in [*schema["properties"], *studies, *cohorts, *explained, *schema["properties"]["slides"]["properties"]]:
         assert re.search(rf"`(\w+\.)?{key}\b", text), f"{key} is not explained in config/README.md"
 
 
@@ -36,6 +39,8 @@ def test_links_lead_somewhere(root: Path, page: str) -> None:
         assert (folder / target).exists(), f"{page}: {target}"
 
 
-def test_every_method_is_used_in_the_demo(root: Path) -> None:
-    demo = yaml.safe_load((root / "config/demo.yaml").read_text())
-    assert {entry["method"] for entry in demo["methods"].values()} == set(METHODS)
+def test_every_method_and_representation_is_used_in_a_configuration(root: Path) -> None:
+    configurations = [yaml.safe_load((root / f"config/{name}.yaml").read_text()) for name in ("demo", "config")]
+    assert {entry["method"] for c in configurations for entry in c["methods"].values()} == set(METHODS)
+    used = {entry["representation"] for c in configurations for entry in c["representations"].values()}
+    assert used == set(REPRESENTATIONS)

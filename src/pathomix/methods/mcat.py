@@ -1,0 +1,64 @@
+"""MCAT: gene groups attend to tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from torch import nn
+
+from pathomix.core.errors import PathomixError
+from pathomix.methods.base import Task
+from pathomix.methods.heads import Head
+from pathomix.methods.network import Forward, Reader
+from pathomix.methods.parameters import choice, filled
+from pathomix.methods.pathway_attention import PathwayAttention, PathwayAttentionSettings
+from pathomix.nn.mcat import MCAT, MCATFusion
+
+_HEADS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(PathwayAttentionSettings):
+    """Parameters of the row; the defaults are the published ones (ModalTune section 7).
+
+    Attributes:
+        fusion: concat or bilinear.
+    """
+
+    fusion: MCATFusion = "concat"
+    learning_rate: float = 2e-4
+    l2: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice(self.fusion, get_args(MCATFusion), "fusion")
+        if self.width < _HEADS or self.width % _HEADS:
+            raise PathomixError(f"mcat: width is {self.width}", remedy=f"set it to a multiple of {_HEADS}")
+
+
+class MCATMethod(PathwayAttention):
+    """One group of genes per pathway of the cohort."""
+
+    name = "mcat"
+
+    def __init__(self, **parameters: Any) -> None:
+        self.parameters = filled(Settings, parameters, "mcat")
+        super().__init__(self.parameters)
+
+    def build(self, reader: Reader, tile_dim: int, head: Head, task: Task) -> tuple[nn.Module, Forward]:
+        """See `NetworkMethod.build`."""
+        assert reader.molecular is not None
+        own = self.parameters
+        network = MCAT(
+            tile_dim,
+            reader.molecular.sizes,
+            own.width,
+            attention=own.width,
+            feed_forward=2 * own.width,
+            classes=head.outputs,
+            fusion=own.fusion,
+            heads=_HEADS,
+            dropout=own.dropout,
+        )
+        return network, lambda batch: network(batch.tiles, batch.molecular).logits

@@ -1,0 +1,39 @@
+"""MLP: plain multi-layer perceptron on feature blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from pathomix.methods.base import Task
+from pathomix.methods.heads import Head
+from pathomix.methods.parameters import filled
+from pathomix.methods.tabular_network import NetworkSettings, TabularNetwork
+from pathomix.nn.mlp import PlainMLP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(NetworkSettings):
+    """Parameters; `hidden`: widths of the layers (ModalTune section 7: two of width 256, ReLU, dropout 0.1)."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    dropout: float = 0.1
+
+
+class MLP(TabularNetwork):
+    """Linear-ReLU-Dropout [256, 256] and a linear head."""
+
+    name = "mlp"
+
+    def __init__(self, **parameters: Any) -> None:
+        settings = filled(Settings, parameters, "mlp")
+        super().__init__(settings)
+        self.hidden = settings.hidden
+
+    def network(self, inputs: int, head: Head, task: Task) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+        """See `TabularNetwork.network`."""
+        network = PlainMLP(inputs, self.hidden, head.outputs, self.settings.dropout)
+        return network, network.__call__

@@ -1,0 +1,167 @@
+"""Linear probe on a representation's vectors: logistic regression for subtype, ridge Cox for survival."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pathomix.cohort.cases import Cases
+from pathomix.core.errors import PathomixError
+from pathomix.methods.base import Task
+from pathomix.methods.parameters import choice, filled
+from pathomix.methods.per_task import (
+    PerTaskMethod,
+    class_index,
+    outcome,
+    probability_frame,
+    require_outcome,
+    risk_frame,
+)
+from pathomix.survival.probe_cox import Convergence, ProbeCox, probe_cox
+from pathomix.training.probes import INVERSE_REGULARISATION, MAX_ITER, PENALTY, LogisticProbe, fit_logistic
+
+Floats = NDArray[np.float64]
+STRATA = ("none", "class_label", "tissue_source_site")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of the row (spec modaltune 6.1).
+
+    Attributes:
+        penalty: Ridge penalty of the Cox probe, lifelines' `penalizer`.
+        inverse_regularisation: C of the logistic probe.
+        max_iter: Iterations of liblinear.
+        standardise: Whether the logistic probe sees dimensions z-scored over the training patients. The Cox probe
+            penalises z-scored ones either way, as lifelines does.
+        convergence: ``optimum``: the Cox probe solved to rounding; ``lifelines``: ended where lifelines ends.
+        strata: Column of the patients whose values get baseline hazards of their own (in a union cohort the class
+            label is the member cohort), or ``none``.
+    """
+
+    penalty: float = PENALTY
+    inverse_regularisation: float = INVERSE_REGULARISATION
+    max_iter: int = MAX_ITER
+    standardise: bool = False
+    convergence: Convergence = "optimum"
+    strata: str = "none"
+
+    def __post_init__(self) -> None:
+        choice(self.convergence, get_args(Convergence), "convergence")
+        choice(self.strata, STRATA, "strata")
+        if self.penalty <= 0 or self.inverse_regularisation <= 0 or self.max_iter < 1:
+            raise PathomixError(
+                "probe: penalty and inverse_regularisation must be above 0 and max_iter at least 1",
+                remedy="correct `parameters`",
+            )
+
+
+@dataclass(frozen=True)
+class ProbeModel:
+    """A fitted probe; `shift` and `scale` [d] are 0 and 1 where vectors are taken as they are."""
+
+    probe: ProbeCox | LogisticProbe
+    classes: tuple[str, ...]
+    shift: Floats
+    scale: Floats
+    fitted: int
+
+    def predict(self, cases: Cases) -> pd.DataFrame:
+        """Log hazard relative to the training mean, or class probabilities, of patients with a vector."""
+        frame = vectors_of(cases)
+        if frame.shape[1] != len(self.shift):
+            raise PathomixError(
+                f"vectors have {frame.shape[1]} dimensions, the probe was fitted on {len(self.shift)}",
+                remedy="embed all patients with one representation",
+            )
+        rows = (frame.to_numpy(np.float64) - self.shift) / self.scale
+        if isinstance(self.probe, ProbeCox):
+            return risk_frame(self.probe.log_hazard(rows), frame.index)
+        return probability_frame(self.probe.probabilities(rows), self.classes, frame.index)
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Coefficients, and what is taken off and divided by before."""
+        common: dict[str, NDArray[np.generic]] = {"coefficients": self.probe.coefficients}
+        if isinstance(self.probe, ProbeCox):
+            return {**common, "mean": self.probe.mean}
+        return {**common, "intercepts": self.probe.intercepts, "shift": self.shift, "scale": self.scale}
+
+    def history(self) -> pd.DataFrame:
+        """One row: patients and dimensions of the fit."""
+        return pd.DataFrame({"step": [0], "patients": [self.fitted], "dimensions": [len(self.shift)]})
+
+
+class Probe(PerTaskMethod):
+    """Fitted on the training part alone: the released protocol leaves valid patients out of the probes."""
+
+    def __init__(self, **parameters: Any) -> None:
+        self.settings = filled(Settings, parameters, "probe")
+
+    def fit_task(self, train: Cases, valid: Cases, task: Task, seed: int) -> ProbeModel:
+        """Fit on the training patients with a vector."""
+        frame = vectors_of(train)
+        if not len(frame):
+            raise PathomixError(
+                f"none of the {len(train.ids)} training patients has a vector",
+                remedy="see why in `uns['missing']` of the embeddings, and run embed_cohort again",
+            )
+        part, rows = train.subset(frame.index), frame.to_numpy(np.float64)
+        require_outcome(part, task)
+        shift, scale = np.zeros(rows.shape[1]), np.ones(rows.shape[1])
+        probe: ProbeCox | LogisticProbe
+        if task == "survival":
+            probe = probe_cox(
+                rows,
+                *outcome(part),
+                self.settings.penalty,
+                strata=self._strata(part),
+                convergence=self.settings.convergence,
+            )
+        else:
+            if self.settings.standardise:
+                shift, spread = rows.mean(axis=0), rows.std(axis=0)
+                scale = np.where(np.ptp(rows, axis=0) > 0, spread, 1.0)
+            probe = fit_logistic(
+                (rows - shift) / scale,
+                class_index(part, part.classes),
+                inverse_regularisation=self.settings.inverse_regularisation,
+                max_iter=self.settings.max_iter,
+            )
+        return ProbeModel(probe, part.classes if task == "subtype" else (), shift, scale, len(rows))
+
+    def _strata(self, part: Cases) -> NDArray[np.object_] | None:
+        if self.settings.strata == "none":
+            return None
+        column = part.patients[self.settings.strata]
+        unknown = part.ids[column.isna()]
+        if len(unknown):
+            raise PathomixError(
+                f"training patients have no {self.settings.strata} to stratify the Cox probe by",
+                offending=unknown,
+                remedy="set `strata: none`, or fill the column in the cohort's table",
+            )
+        return column.astype(str).to_numpy(object)
+
+
+def vectors_of(cases: Cases) -> pd.DataFrame:
+    """Vectors of the patients who have one, in the order of the patients.
+
+    Raises:
+        PathomixError: The run was given no vectors, or one of them is not finite.
+    """
+    if cases.vectors is None:
+        raise PathomixError(
+            "the method probe reads vectors, and the run was given none",
+            remedy="embed the cohort, then run fit_method.py with --vectors <embeddings>.h5ad for every seed",
+        )
+    frame = cases.vectors.reindex(cases.ids.intersection(cases.vectors.index, sort=False))
+    damaged = frame.index[~np.isfinite(frame.to_numpy(np.float64)).all(axis=1)]
+    if len(damaged):
+        raise PathomixError(
+            "vectors are not finite", offending=damaged, remedy="embed these patients again with embed_cohort"
+        )
+    return frame

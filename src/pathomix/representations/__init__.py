@@ -1,0 +1,1 @@
+"""Vectors of patients: trained or frozen models whose output is probed, one file per representation."""

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pathomix.core.errors import PathomixError
+from pathomix.representations.modaltune import ModalTuneRepresentation
+from pathomix.representations.modaltune_training import Trainer
+from pathomix.training.checkpoint import Checkpoint
+
+ROOT = Path(__file__).resolve().parents[3]
+CHANGED = {"epochs": 4, "gene_dropout": 0.25, "profile": "recommended", "frozen_backbone_stochastic": True}
+
+# Trains as the test does; after the second epoch it kills itself without warning in the middle of the third.
+KILLED = """
+    import importlib.util, os, signal, sys, torch
+    torch.set_num_threads(1)
+    spec = importlib.util.spec_from_file_location("planted", sys.argv[1])
+    planted = importlib.util.module_from_spec(spec)
+    sys.modules["planted"] = planted
+    spec.loader.exec_module(planted)
+    from pathomix.representations.modaltune import ModalTuneRepresentation
+    from pathomix.representations.modaltune_training import Trainer
+    from pathomix.training.checkpoint import Checkpoint
+
+    step = Trainer._batch
+    def batch(self, group, size, epoch, number):
+        if epoch == 2 and number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, group, size, epoch, number)
+    Trainer._batch = batch
+    train, valid, _ = planted.parts(planted.planted(60))
+    representation = ModalTuneRepresentation(planted.SLIDE_ENCODER, **{**planted.PARAMETERS, **eval(sys.argv[3])})
+    representation.fit(train, valid, seed=0, checkpoint=Checkpoint(sys.argv[2], {"run": 1}))
+"""
+
+
+def fitted(planted, checkpoint, **changed):
+    train, valid, _ = planted.parts(planted.planted(60))
+    representation = ModalTuneRepresentation(planted.SLIDE_ENCODER, **{**planted.PARAMETERS, **CHANGED, **changed})
+    return representation.fit(train, valid, seed=0, checkpoint=checkpoint)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(planted, tmp_path_factory):
+    return fitted(planted, Checkpoint(tmp_path_factory.mktemp("whole") / "c.pt", {"run": 1}))
+
+
+@pytest.fixture(scope="module")
+def killed(planted, tmp_path_factory):
+    """Checkpoint of a training that was killed in its third epoch."""
+    path = tmp_path_factory.mktemp("killed") / "c.pt"
+    script = textwrap.dedent(KILLED)
+    arguments = [sys.executable, "-c", script, planted.__file__, str(path), repr(CHANGED)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return path
+
+
+def test_kill_and_resume_gives_the_same_bits(planted, uninterrupted, killed, caplog):
+    caplog.set_level("INFO")
+    resumed = fitted(planted, Checkpoint(killed, {"run": 1}))
+    assert "resumed after epoch 1" in caplog.text
+    first, second = uninterrupted.state(), resumed.state()
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert uninterrupted.history().equals(resumed.history())
+
+
+def test_a_checkpoint_of_another_run_is_refused(planted, killed):
+    with pytest.raises(PathomixError, match=r"checkpoint of another run: run \(1 there, 2 now\)"):
+        fitted(planted, Checkpoint(killed, {"run": 2}))
+
+
+def test_splitting_a_step_changes_no_gradient(planted, tmp_path):
+    """A step of eight cases at once, case by case, and case by case and task by task."""
+    states = []
+    for number, at_once in enumerate((30_000, 20, 1)):
+        changed = {"tokens_at_once": at_once, "epochs": 2, "selection": "last", "gene_dropout": 0.0, "drop_path": 0.0}
+        changed["frozen_backbone_stochastic"] = False
+        states.append(fitted(planted, Checkpoint(tmp_path / f"{number}.pt", {}), **changed).state())
+    for state in states[1:]:
+        for name, value in states[0].items():
+            if value.dtype == np.float32:
+                np.testing.assert_allclose(state[name], value, atol=2e-3, err_msg=name)
+
+
+def test_the_frozen_encoder_gets_no_gradient_and_the_rest_does(planted, tmp_path, monkeypatch):
+    found = {}
+    step = Trainer._steps
+
+    def watch(self, epoch):
+        losses = step(self, epoch)
+        # Of the last step of the epoch: gradients are cleared before the next one.
+        found[epoch] = {
+            name: p.grad is not None and bool(p.grad.abs().sum() > 0) for name, p in self.network.named_parameters()
+        }
+        return losses
+
+    monkeypatch.setattr(Trainer, "_steps", watch)
+    fitted(planted, Checkpoint(tmp_path / "c.pt", {}), epochs=1, selection="last")
+    reached = found[0]
+    assert not any(got for name, got in reached.items() if name.startswith("backbone"))
+    assert reached["interactions.0.injector.gamma"], "at the start, when gamma is 0"
+    assert reached["gene_encoder.gene_networks.weight_in"]
+
+
+@pytest.mark.parametrize(("criterion", "best"), [("both_tasks", 2), ("last", 3)])
+def test_the_selected_epoch_is_the_model(planted, tmp_path, monkeypatch, criterion, best):
+    """Scores 0.5, 0.7, 0.7, 0.6: the later of two equal epochs."""
+    from pathomix.representations.modaltune_selection import Selection
+
+    weights = []
+
+    def score(self, epoch):
+        weights.append(self.model.network.final_project.weight.detach().clone())
+        return {"score": [0.5, 0.7, 0.7, 0.6][epoch]}
+
+    monkeypatch.setattr(Selection, "__call__", score)
+    model = fitted(planted, Checkpoint(tmp_path / "c.pt", {}), selection=criterion)
+    if criterion == "last":
+        assert not weights
+        return
+    assert torch.equal(model.network.final_project.weight, weights[best])
+    assert not torch.equal(weights[1], weights[2])
+
+
+def test_released_learning_rates_and_optimiser(planted, tmp_path, monkeypatch):
+    """Spec modaltune 5: the rate of each epoch reaches the optimiser."""
+    rates = []
+    step = Trainer._steps
+
+    def watch(self, epoch):
+        rates.append(self._optimiser.param_groups[0]["lr"])
+        assert self._optimiser.param_groups[0]["weight_decay"] == 5e-4
+        return step(self, epoch)
+
+    monkeypatch.setattr(Trainer, "_steps", watch)
+    fitted(planted, Checkpoint(tmp_path / "c.pt", {}), epochs=4, warmup=2, learning_rate=1e-4, selection="last",
+           learning_rate_rule="smooth")  # fmt: skip
+    np.testing.assert_allclose(rates, [5e-6, 5.25e-5, 1e-4, 5e-5])

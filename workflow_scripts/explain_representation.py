@@ -1,0 +1,100 @@
+"""Explain patients by a trained model: attention of genes and tiles, integrated gradients of pathways."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathomix.core import script
+
+if TYPE_CHECKING:
+    from pathomix.representations.explain import Scalar
+    from pathomix.representations.explain_run import Scalars
+    from pathomix.representations.modaltune import FittedModalTune
+
+
+def main(options: argparse.Namespace) -> None:
+    """Explain one fold and seed."""
+    from pathomix.cohort.loader import load_cases
+    from pathomix.core.files import file_digest
+    from pathomix.core.schemas import MODEL_INDEX, SPLITS
+    from pathomix.core.tables import read_table
+    from pathomix.representations.explain_run import ExplanationCell, explain_cell
+    from pathomix.slides.feature_store import FeatureStore
+
+    tiles = FeatureStore(options.features, options.results) if options.features else None
+    cell = ExplanationCell(
+        configuration=options.parameters,
+        slide_encoder=options.slide_encoder,
+        cohort=options.cohort,
+        foreign=options.foreign,
+        fold=options.fold,
+        inputs={name: file_digest(path) for name, path in _files(options).items()},
+        tolerance=options.tolerance,
+        evaluations=options.evaluations,
+    )
+    explain_cell(
+        cell,
+        load_cases(options.cohort_dir, tiles=tiles),
+        read_table(options.splits, SPLITS),
+        read_table(options.models, MODEL_INDEX),
+        options.patients.split(",") if options.patients else options.first,
+        _scalars(options),
+        options.results,
+        options.output,
+    )
+
+
+def _files(options: argparse.Namespace) -> dict[str, Path]:
+    names = ("patients.parquet", "expression.h5ad", "pathways.json")
+    files = {name: options.cohort_dir / name for name in names}
+    files |= {"splits": options.splits, "models": options.models}
+    for kind in ("features", "texts"):
+        files |= {f"{kind}{number or ''}": path for number, path in enumerate(getattr(options, kind) or ())}
+    return files | ({"probe": options.probe / "model.safetensors"} if options.probe else {})
+
+
+def _scalars(options: argparse.Namespace) -> Scalars:
+    """Scalars of the probe, of the label texts, or of both."""
+    from pathomix.core.errors import PathomixError
+    from pathomix.representations.explain import probe_scalars, text_scalars
+    from pathomix.representations.explain_run import read_probe
+    from pathomix.text.store import StoredTexts
+
+    if not options.probe and not options.texts:
+        raise PathomixError(
+            "nothing to explain", remedy="give --probe (a run of the method probe), --texts (label texts), or both"
+        )
+    probe = read_probe(options.probe) if options.probe else None
+    texts = StoredTexts(options.texts, options.fold) if options.texts else None
+
+    def of(model: FittedModalTune, patient: str) -> list[Scalar]:
+        width = model.owner.settings.output_dim
+        found = probe_scalars(*probe, options.token, width) if probe else []
+        return found + (text_scalars(model, texts, patient) if texts and patient in texts.patient_ids else [])
+
+    return of
+
+
+if __name__ == "__main__":
+    arguments = script.parser(__doc__ or "")
+    arguments.add_argument("--parameters", required=True, type=script.json_object, help="representation, as trained")
+    arguments.add_argument("--slide-encoder", required=True, type=script.json_object, help="slide encoder, as trained")
+    arguments.add_argument("--models", required=True, type=Path, help="index of train_representation")
+    arguments.add_argument("--cohort", required=True)
+    arguments.add_argument("--cohort-dir", required=True, type=Path)
+    arguments.add_argument("--features", type=Path, nargs="+", help="merged feature indices of the cohort")
+    arguments.add_argument("--splits", required=True, type=Path)
+    arguments.add_argument("--fold", type=int, default=0)
+    arguments.add_argument("--foreign", action="store_true", help="the model was not trained on this cohort")
+    arguments.add_argument("--probe", type=Path, help="folder of one run of the method probe: its risk and logits")
+    arguments.add_argument("--token", default="general", help="vector the probe was fitted on")
+    arguments.add_argument("--texts", type=Path, nargs="+", help="label texts: the cosine with each task's target")
+    arguments.add_argument("--patients", default="", help="ids, comma-separated")
+    arguments.add_argument("--first", type=int, default=2, help="without --patients: so many of the test part")
+    arguments.add_argument("--tolerance", type=float, default=0.01, help="of the attributions' sum, relative")
+    arguments.add_argument("--evaluations", type=int, default=512, help="most points on the path of one attribution")
+    arguments.add_argument("--results", required=True, type=Path)
+    arguments.add_argument("--output", required=True, type=Path, help="folder")
+    script.run(main, arguments)
