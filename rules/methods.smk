@@ -32,6 +32,7 @@ rule fit_method:
         vectors=lambda wildcards, input: (
             f"--vectors {input.vectors}" if input.vectors else ""
         ),
+        token=lambda wildcards: plan.token_option(wildcards.method),
         seeds=lambda wildcards: ",".join(
             map(str, plan.seeds(wildcards.study, wildcards.method))
         ),
@@ -40,6 +41,6 @@ rule fit_method:
     shell:
         "python workflow_scripts/fit_method.py --threads {threads} --study {wildcards.study:q}"
         " --method {wildcards.method:q} --parameters {params.json:q} --code-digest {params.code}"
-        " --cohort {wildcards.cohort:q} --cohort-dir {params.folder:q} {params.features} {params.vectors}"
+        " --cohort {wildcards.cohort:q} --cohort-dir {params.folder:q} {params.features} {params.vectors} {params.token}"
         " --splits {input.splits:q} --scheme {wildcards.scheme:q} --seeds {params.seeds} --tasks {params.tasks}"
         " --results {params.results:q} --index {output:q} > {log:q} 2>&1"

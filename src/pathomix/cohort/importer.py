@@ -131,6 +131,7 @@ def _open_tables(
     tables: dict[str, Keyed] = {}
     positions: dict[str, tuple[str, list[int]]] = {}
     for table, spec in description.tables.items():
+
         def numeric(columns: tuple[str, ...], table: str = table) -> Collection[int]:
             found = block_positions(description, table, columns)
             positions.update({kind: (table, places) for kind, places in found.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import safetensors
@@ -45,15 +45,22 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Iterable[str] = ()) -> None:
     """Load a state dict that has to fit one to one.
+
+    Args:
+        model: Receives the tensors.
+        state: With the model's own names.
+        path: For messages.
+        optional: Beginnings of names that may be missing on either side.
 
     Raises:
         PathomixError: Tensors are missing, unexpected or of another shape; all are named in the log.
     """
     own = model.state_dict()
-    mismatches = [f"missing {key}" for key in own if key not in state]
-    mismatches += [f"unexpected {key}" for key in state if key not in own]
+    spare = tuple(optional)
+    mismatches = [f"missing {key}" for key in own if key not in state and not key.startswith(spare)]
+    mismatches += [f"unexpected {key}" for key in state if key not in own and not key.startswith(spare)]
     mismatches += [
         f"{key} has shape {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own
@@ -67,14 +74,16 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
             offending=mismatches,
             remedy="give the weights of this architecture, or correct the sizes in the configuration",
         )
-    model.load_state_dict(dict(state), strict=True)
+    model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=not spare)
 
 
-def state_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the sorted names, types, shapes and bytes of a state dict."""
+def state_digest(state: Mapping[str, Tensor], *more: bytes) -> str:
+    """SHA-256 over the sorted names, types, shapes and bytes of a state dict, and over `more`."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    for part in more:
+        digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pathomix.core.errors import PathomixError
-from pathomix.foundation.gigapath import read_checkpoint
+from pathomix.core.weights import read_state
 from pathomix.foundation.parameters import SlideEncoderParameters
 from pathomix.nn.longnet import LongNet
 
@@ -33,7 +35,7 @@ def build(parameters: SlideEncoderParameters, in_dim: int) -> LongNet:
         gradient_checkpointing=parameters.gradient_checkpointing,
     )
     if parameters.weights:
-        state, _ = read_checkpoint(parameters.weights)
+        state = read_state(Path(parameters.weights))
         try:
             model.load_official(state)
         except PathomixError as error:

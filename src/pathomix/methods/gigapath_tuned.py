@@ -81,16 +81,14 @@ class GigaPathTuned(SlideNetwork):
 
     def build(self, reader: Reader, tile_dim: int, head: Head, task: Task) -> tuple[nn.Module, Forward]:
         """See `NetworkMethod.build`."""
-        own = self.parameters
-        network = TunedEncoder(
-            deepcopy(self._encoder(tile_dim).model),
-            head.outputs,
-            own.pooling,
-            sum(reader.molecular.sizes) if reader.molecular else 0,
-            own.omic_hidden,
-            own.dropout,
-        )
+        network = self.network(tile_dim, head.outputs, sum(reader.molecular.sizes) if reader.molecular else 0)
         return network, lambda batch: by_size(batch, network)
+
+    def network(self, tile_dim: int, outputs: int, omic_dim: int) -> TunedEncoder:
+        """The network before any training."""
+        own = self.parameters
+        encoder = deepcopy(self._encoder(tile_dim).model)
+        return TunedEncoder(encoder, outputs, own.pooling, omic_dim, own.omic_hidden, own.dropout)
 
     def _encoder(self, tile_dim: int) -> SlideEncoder:
         """The encoder as it was before any training, built once per width of tile features."""

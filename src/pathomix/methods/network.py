@@ -224,7 +224,8 @@ class NetworkMethod(PerTaskMethod):
             )
         held_cases = valid.subset(held.index)
         tile_dim = part.tiles.dim if part.tiles is not None else 0
-        with seeded(derived_seed(seed, self.name, task)):
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), seeded(derived_seed(seed, self.name, task)):
             network, forward = self.build(reader, tile_dim, head, task)
             network.to(self.device)
             model = NetworkModel(reader, head, network, forward, [])

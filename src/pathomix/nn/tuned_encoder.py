@@ -42,7 +42,11 @@ class TunedEncoder(nn.Module):
         return self.encoder  # type: ignore[return-value]
 
     def forward(self, features: Tensor, coords: Tensor, omic: Tensor | None = None) -> Tensor:
-        """Logits [B, classes].
+        """Logits [B, classes]; for the arguments see `vector`."""
+        return self.head(self.vector(features, coords, omic))
+
+    def vector(self, features: Tensor, coords: Tensor, omic: Tensor | None = None) -> Tensor:
+        """What the head reads [B, width].
 
         Args:
             features: [B, L, in_dim].
@@ -54,4 +58,4 @@ class TunedEncoder(nn.Module):
         vector = backbone.image_vector(tokens, self.pooling)
         if self.omic_dim and omic is not None:
             vector = self.concatenation(vector, omic)
-        return self.head(vector)
+        return vector

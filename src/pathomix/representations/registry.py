@@ -11,4 +11,5 @@ from collections.abc import Mapping
 REPRESENTATIONS: Mapping[str, str] = {
     "modaltune": "pathomix.representations.modaltune:ModalTuneRepresentation",
     "slide_vector": "pathomix.representations.slide_vector:SlideVector",
+    "supervised": "pathomix.representations.supervised:Supervised",
 }

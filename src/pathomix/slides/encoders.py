@@ -6,21 +6,19 @@ import hashlib
 import json
 import logging
 import math
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import timm
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.weights import load_strictly, read_state, state_digest
 from pathomix.slides.reader import resample
 
 log = logging.getLogger(__name__)
@@ -220,54 +218,4 @@ def load_weights(model: nn.Module, path: Path) -> None:
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     own = model.state_dict()
     state = {k: v for k, v in state.items() if k in own or not k.startswith(tuple(f"{head}." for head in heads))}
-    mismatches = [f"missing {key}" for key in own if key not in state]
-    mismatches += [f"unexpected {key}" for key in state if key not in own]
-    mismatches += [
-        f"{key} has shape {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    if mismatches:
-        for line in mismatches:
-            log.error("%s: %s", path, line)
-        raise PathomixError(
-            f"{path}: {len(mismatches)} tensors do not fit the architecture (all are named in the log)",
-            offending=mismatches,
-            remedy="give the weights of this architecture, or correct timm and model_args of the encoder",
-        )
-    model.load_state_dict(state, strict=True)
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of a weights file; no code in it is ever run.
-
-    Raises:
-        PathomixError: The file is missing or is no plain state dict.
-    """
-    if not path.is_file():
-        raise PathomixError(f"{path}: no such weights file", remedy="correct the key weights of the encoder")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise PathomixError(
-            f"{path}: not a weights-only file ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-            remedy="give a safetensors file or a torch file that holds tensors only",
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise PathomixError(f"{path}: holds no state dict", remedy="give a file whose content maps names to tensors")
-    return content
-
-
-def state_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the sorted names, types, shapes and bytes of a state dict."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    load_strictly(model, state, path)

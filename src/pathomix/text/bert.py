@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertTokenizer
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.weights import load_strictly, read_state, state_digest
 from pathomix.text.encoders import unit_rows
-from pathomix.text.weights import load_strictly, module_digest, read_state
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,9 @@ class BertEncoder:
         self.identity = f"bert dim={self.dim} pooling={pooling} context={self._context}"
         vocabulary = json.dumps(self._tokenizer.get_vocab(), sort_keys=True)
         rules = self._tokenizer.backend_tokenizer.to_str()
-        self.digest = module_digest(self._model, self.identity.encode(), vocabulary.encode(), rules.encode())
+        self.digest = state_digest(
+            self._model.state_dict(), self.identity.encode(), vocabulary.encode(), rules.encode()
+        )
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

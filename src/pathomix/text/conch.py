@@ -19,8 +19,8 @@ from tokenizers import Tokenizer  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.weights import load_strictly, read_state, state_digest
 from pathomix.text.encoders import unit_rows
-from pathomix.text.weights import load_strictly, module_digest, read_state
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class ConchEncoder:
         self._batch_size = batch_size
         self.dim = int(self._tower.text_projection.shape[1])
         self.identity = f"conch dim={self.dim}"
-        self.digest = module_digest(self._tower, path.read_bytes())
+        self.digest = state_digest(self._tower.state_dict(), path.read_bytes())
 
     def tokenise(self, text: str) -> list[int]:
         """Start, the text's tokens cut to fit, end, padding to the context, and one more pad."""

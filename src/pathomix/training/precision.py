@@ -50,7 +50,8 @@ class Precision:
             raise PathomixError(f"precision is {name!r}", remedy=f"use one of {list(PRECISIONS)}")
         self.name = "float32" if name == "fp16" and device.type == "cpu" else name
         self._device = device
-        self._scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=_INITIAL_SCALE, enabled=self.name == "fp16")
+        scaled = self.name == "fp16"
+        self._scaler = torch.amp.grad_scaler.GradScaler(device.type, init_scale=_INITIAL_SCALE, enabled=scaled)
 
     def autocast(self) -> torch.autocast:
         """Context of the forward pass."""

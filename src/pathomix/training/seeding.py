@@ -18,11 +18,12 @@ def derived_seed(seed: int, *names: object) -> int:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Torch's CPU stream seeded inside the block, deterministic algorithms on; both as before afterwards."""
-    before = torch.are_deterministic_algorithms_enabled()
+    # The debug mode is the same switch as `use_deterministic_algorithms`, which loads torch's compiler first (seconds).
+    before = torch.get_deterministic_debug_mode()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.set_deterministic_debug_mode(before)

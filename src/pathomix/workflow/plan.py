@@ -19,7 +19,7 @@ from pathomix.workflow.vectors import VectorPlan
 log = logging.getLogger(__name__)
 
 # Keys of a method's entry that say how the row looks and what it is fed, not how it is fitted.
-_ROW_KEYS = ("label", "group", "encoder", "representation", "source", "seeds")
+_ROW_KEYS = ("label", "group", "encoder", "representation", "source", "token", "seeds")
 _SLIDE_PARAMETERS = {
     "tissue": ("pathomix.slides.segment", "TissueParameters"),
     "tiles": ("pathomix.slides.tiles", "TileParameters"),
@@ -184,6 +184,11 @@ class Plan:
         encoder = self.methods[method].get("encoder")
         members = self.cohorts.members(cohort) if encoder else []
         return [f"{self.results}/features/{encoder}/{member}.parquet" for member in members]
+
+    def token_option(self, method: str) -> str:
+        """Command-line option that picks one of a representation's vectors, empty for the general one."""
+        token = self.methods[method].get("token")
+        return f"--token {token}" if token else ""
 
     def seeds(self, study: str, method: str) -> list[int]:
         """Seeds of a row: its own where it names some (nothing random in it: one), else the study's."""

@@ -132,6 +132,7 @@ SLIDE_ENCODER = {"architecture": "longnet", "width": 16, "depth": 1, "heads": 2,
                  "segments": [8, 32], "ratios": [1, 2], "dropout": 0.0, "drop_path": 0.0}  # fmt: skip
 
 CONFIGURATIONS = {
+    "probe": {"method": "probe"},
     "clinical": {"method": "clinical", "fields": ["age", "sex", "stage"]},
     "ridge": {"method": "ridge", "blocks": ["expression", "mutation"]},
     "ridge_pathways": {"method": "ridge", "blocks": ["pathways"]},

@@ -147,7 +147,7 @@ def test_registry_names_what_exists(configurations: dict) -> None:
     assert {c["method"] for c in configurations.values()} == set(METHODS)
     with pytest.raises(PathomixError, match=r"unknown method 'ridgee'; set `method` to one of \['abmil'"):
         build_method({"method": "ridgee"})
-    with pytest.raises(PathomixError, match="method ridge: unknown parameters: penalty"):
+    with pytest.raises(PathomixError, match="ridge: unknown parameters: penalty"):
         build_method({"method": "ridge", "blocks": ["age"], "penalty": 1})
     with pytest.raises(PathomixError, match="penalties must be above 0"):
         build_method({"method": "ridge", "blocks": ["age"], "penalties": [0]})

@@ -70,7 +70,7 @@ def test_permuted_outcomes_are_not_found(planted, fit):
 
 
 def test_each_modality_alone_finds_its_half(planted, fit, whole):
-    cases, _, both = whole
+    cases, _, _ = whole
     _, image = fit(cases, modalities=["image"])
     _, genes = fit(cases, modalities=["genes"])
     image_scores = scores(planted, cases, image.embed(cases).vectors["general"])
@@ -147,7 +147,7 @@ def test_released_profile_does_not_save_the_projector_and_all_profiles_run(plant
 
 
 def test_a_single_tile_and_many_tiles_embed(planted, whole):
-    cases, representation, fitted = whole
+    cases, _, fitted = whole
     one, many = np.ones((1, planted.DIM), np.float32), np.ones((500, planted.DIM), np.float32)
     changed = planted.with_tiles(cases, SIMU_AA_0000=one, SIMU_AA_0001=many)
     vectors = fitted.embed(changed).vectors["general"]
@@ -269,7 +269,7 @@ def test_coverage_of_the_genes_is_reported_or_refused(planted, whole, caplog):
     assert "1 of 21 genes are not measured and stand at the mean: G20" in caplog.text
     assert "1 pathways have no measured gene: single" in caplog.text
     other = replace(cases, expression=cases.expression[planted.GENES[:5]])
-    with pytest.raises(PathomixError, match="measures 24% of the 21 genes .* less than the required 80%"):
+    with pytest.raises(PathomixError, match=r"measures 24% of the 21 genes .* less than the required 80%"):
         fitted.embed(other, foreign=other)
 
 

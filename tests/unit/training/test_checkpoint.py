@@ -1,7 +1,6 @@
+import pytest
 import torch
 from torch import nn
-
-import pytest
 
 from pathomix.core.errors import PathomixError
 from pathomix.training.checkpoint import Checkpoint
