@@ -143,6 +143,17 @@ def test_released_profile_does_not_save_the_projector_and_all_profiles_run(plant
     assert not np.allclose(general[0], general[1]) and not np.allclose(general[1], general[2])
 
 
+def test_half_precision_on_a_cpu_only_where_asked_for(planted, fit):
+    cases = planted.planted(60)
+    plain, half, released = (
+        fit(cases, epochs=1, **given)[1].embed(cases).vectors["general"].to_numpy()
+        for given in ({}, {"precision": "bf16"}, {"precision": "fp16"})
+    )
+    assert not np.array_equal(plain, half)
+    assert np.abs(plain - half).max() < 0.2 * np.abs(plain).max()
+    np.testing.assert_array_equal(plain, released)
+
+
 # any size
 
 
