@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pathomix.core.parameters import filled
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
 from pathomix.methods.network import Batch, Forward, Reader
-from pathomix.methods.parameters import filled
 from pathomix.methods.slide_network import SlideNetwork, SlideSettings
 from pathomix.nn.abmil import ABMIL
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.parameters import choice, filled
 from pathomix.methods.base import Task
 from pathomix.methods.blocks import CATEGORICAL, Design
 from pathomix.methods.linear import LinearModel, ridge_logistic_path
-from pathomix.methods.parameters import choice, filled
 from pathomix.methods.per_task import PerTaskMethod, class_index, outcome
 from pathomix.survival.ridge import ridge_cox_path
 

@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 
 from pathomix.cohort.cases import Cases
+from pathomix.core.parameters import filled
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
 from pathomix.methods.molecular import PathwayVectors
 from pathomix.methods.network import Forward, NetworkMethod, Reader
-from pathomix.methods.parameters import filled
 from pathomix.methods.training_settings import TrainingSettings
 from pathomix.nn.gene_mixer import GeneMixer
 

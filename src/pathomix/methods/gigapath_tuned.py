@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pathomix.cohort.cases import Bag
+from pathomix.core.parameters import choice, filled
 from pathomix.foundation.build import build_slide_encoder
 from pathomix.foundation.layout import Layout
 from pathomix.foundation.slide_encoder import SlideEncoder
@@ -19,7 +20,6 @@ from pathomix.methods.bags import Arrange
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
 from pathomix.methods.network import Forward, Reader, by_size
-from pathomix.methods.parameters import choice, filled
 from pathomix.methods.slide_network import SlideNetwork, SlideSettings
 from pathomix.nn.tuned_encoder import TunedEncoder
 

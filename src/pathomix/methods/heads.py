@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pathomix.cohort.cases import Cases
+from pathomix.core.parameters import choice
 from pathomix.losses.cox import CoxMode, cox_loss
 from pathomix.losses.discrete import discrete_risk, nll_survival_loss
 from pathomix.methods.base import Task
-from pathomix.methods.parameters import choice
 from pathomix.methods.per_task import balanced_accuracy, class_index, outcome, probability_frame, risk_frame
 from pathomix.survival.concordance import harrell_c
 from pathomix.survival.discretise import clamped_labels, survival_bins

@@ -8,10 +8,10 @@ from typing import Any, get_args
 from torch import nn
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.parameters import choice, filled
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
 from pathomix.methods.network import Forward, Reader
-from pathomix.methods.parameters import choice, filled
 from pathomix.methods.pathway_attention import PathwayAttention, PathwayAttentionSettings
 from pathomix.nn.mcat import MCAT, MCATFusion
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.parameters import choice, filled
 from pathomix.methods.base import Task
-from pathomix.methods.parameters import choice, filled
 from pathomix.methods.per_task import (
     PerTaskMethod,
     class_index,

@@ -14,11 +14,11 @@ from sklearn.model_selection import StratifiedKFold
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.parameters import choice, filled
 from pathomix.genomics.expression import Standardiser
 from pathomix.methods.base import Task
 from pathomix.methods.blocks import BLOCKS, Design
 from pathomix.methods.linear import LinearModel, ridge_logistic_path
-from pathomix.methods.parameters import choice, filled
 from pathomix.methods.per_task import PerTaskMethod, balanced_accuracy, class_index, outcome, strata
 from pathomix.survival.concordance import harrell_c
 from pathomix.survival.ridge import ridge_cox_path

@@ -8,11 +8,11 @@ import torch
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.parameters import choice
 from pathomix.methods.bags import Arrange, thinned
 from pathomix.methods.blocks import BLOCKS
 from pathomix.methods.molecular import BlockVector, Molecular
 from pathomix.methods.network import NetworkMethod
-from pathomix.methods.parameters import choice
 from pathomix.methods.training_settings import TrainingSettings
 from pathomix.training.precision import choose_device
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pathomix.core.parameters import filled
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
-from pathomix.methods.parameters import filled
 from pathomix.methods.tabular_network import NetworkSettings, TabularNetwork
 from pathomix.nn.snn import PathomicSNN, init_max
 

@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.parameters import filled
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
 from pathomix.methods.network import Forward, Reader
-from pathomix.methods.parameters import filled
 from pathomix.methods.pathway_attention import PathwayAttention, PathwayAttentionSettings
 from pathomix.nn.survpath import SurvPath
 

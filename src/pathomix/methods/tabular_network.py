@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from pathomix.cohort.cases import Cases
+from pathomix.core.parameters import choice
 from pathomix.methods.base import Task
 from pathomix.methods.blocks import BLOCKS
 from pathomix.methods.heads import Head
 from pathomix.methods.molecular import BlockVector
 from pathomix.methods.network import Forward, NetworkMethod, Reader
-from pathomix.methods.parameters import choice
 from pathomix.methods.training_settings import TrainingSettings
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.parameters import choice
 from pathomix.methods.heads import SURVIVAL_LOSSES
-from pathomix.methods.parameters import choice
 from pathomix.training.loop import OPTIMISERS, Recipe
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from pathomix.core.errors import PathomixError
-from pathomix.methods.parameters import choice, filled
+from pathomix.core.parameters import choice, filled
 
 
 @dataclass(frozen=True)
