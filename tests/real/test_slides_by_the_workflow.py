@@ -72,7 +72,12 @@ def test_every_slide_ends_as_features_or_with_a_reason(root: Path, shared_data: 
         "cohorts": {"real": {"description": str(tmp_path / "real.yaml")}},
         "slides": {"shards": 2, "max_lost_share": 1.0, "tiles": {"size": 224, "mpp": 0.5}},
     }
-    config["studies"]["small"]["cohorts"] = ["real"]
+    small = {**config["studies"]["small"], "cohorts": ["real"]}
+    config |= {
+        "studies": {"small": small},
+        "methods": {name: config["methods"][name] for name in small["methods"]},
+        "explanations": {},
+    }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     target = "results/real/features/demo/real.parquet"
     runner(root, folder)("--cores", "2", "--configfile", str(tmp_path / "config.yaml"), "--", target)
