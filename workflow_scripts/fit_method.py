@@ -10,6 +10,7 @@ from pathomix.core import script
 
 def main(options: argparse.Namespace) -> None:
     """Run the cell."""
+    from pathomix.cohort.cases import CASE_FILES
     from pathomix.cohort.loader import load_cases
     from pathomix.core.files import file_digest
     from pathomix.core.schemas import SPLITS
@@ -18,8 +19,7 @@ def main(options: argparse.Namespace) -> None:
     from pathomix.slides.feature_store import FeatureStore
 
     tiles = FeatureStore(options.features, options.results) if options.features else None
-    names = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
-    files = {name: options.cohort_dir / name for name in names}
+    files = {name: options.cohort_dir / name for name in CASE_FILES}
     for number, path in enumerate(options.features or ()):
         files[f"features{number or ''}"] = path
     cases = load_cases(options.cohort_dir, tiles=tiles)

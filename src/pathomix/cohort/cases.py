@@ -11,6 +11,9 @@ from pathomix.core.bags import Bag as Bag
 from pathomix.core.bags import TileStore as TileStore
 from pathomix.core.texts import TextStore as TextStore
 
+CASE_FILES = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
+"""Artefacts of a cohort that make its cases."""
+
 
 @dataclass(frozen=True)
 class Cases:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pathomix.cohort.cases import Cases, TileStore
+from pathomix.cohort.cases import CASE_FILES, Cases, TileStore
 from pathomix.cohort.matrices import read_alterations, read_expression
 from pathomix.core.errors import PathomixError
 from pathomix.core.schemas import PATIENTS
@@ -23,8 +23,7 @@ def load_cases(cohort_dir: str | Path, *, tiles: TileStore | None = None) -> Cas
         PathomixError: An artefact is absent or damaged.
     """
     folder = Path(cohort_dir)
-    names = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
-    absent = [name for name in names if not (folder / name).is_file()]
+    absent = [name for name in CASE_FILES if not (folder / name).is_file()]
     if absent:
         raise PathomixError(f"{folder}: files are missing", offending=absent, remedy="run the rule build_cohort")
     alterations = read_alterations(folder / "alterations.h5ad")

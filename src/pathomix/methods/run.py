@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from pathomix.cohort.cases import Cases
 from pathomix.cohort.parts import parts_of
 from pathomix.core.errors import PathomixError
-from pathomix.core.files import atomic_path, content_key
+from pathomix.core.files import content_key
 from pathomix.core.provenance import METADATA_KEY, Provenance
 from pathomix.core.schemas import HISTORY, PARTS, PREDICTIONS, RUN_INDEX
 from pathomix.core.tables import write_table
-from pathomix.core.units import read_record, write_record
+from pathomix.core.units import read_record, split_key, write_arrays, write_record
 from pathomix.core.vectors import VectorStore
 from pathomix.methods.base import Method, Task
 from pathomix.methods.build import build_method
@@ -214,23 +213,20 @@ def _unit(
 
 def _provenance(cell: Cell, artifact: str, split: pd.DataFrame, **more: Any) -> Provenance:
     """Lineage of a run; of the splits only the rows used count, so that a new fold leaves the others alone."""
-    rows = split.sort_values(["fold", "patient_id"])[["fold", "patient_id", "part"]].to_numpy().tolist()
     parameters = {
         "configuration": dict(cell.configuration),
         "tasks": list(cell.tasks),
         "code": cell.code_digest,
         **(more or {"seeds": list(cell.seeds)}),
     }
-    return Provenance(artifact, 1, {**cell.inputs, "splits": content_key(rows=rows)}, parameters)
+    return Provenance(artifact, 1, {**cell.inputs, "splits": split_key(split)}, parameters)
 
 
 def _write(folder: Path, key: str, result: FoldResult, tasks: Sequence[Task], provenance: Provenance) -> dict[str, Any]:
     """Write the unit's files, ``run.json`` with their digests last: a unit counts as done when all of them agree."""
     write_table(result.predictions, PREDICTIONS, folder / "predictions.parquet", provenance)
     write_table(result.history, HISTORY, folder / "history.parquet", provenance)
-    with atomic_path(folder / "model.safetensors") as temporary:
-        arrays = {name: np.ascontiguousarray(value) for name, value in sorted(result.state.items())}
-        save_file(arrays, temporary, metadata={METADATA_KEY: provenance.to_json()})
+    write_arrays(folder / "model.safetensors", result.state, {METADATA_KEY: provenance.to_json()})
     files = ("predictions.parquet", "history.parquet", "model.safetensors")
     content = {
         "provenance": provenance.to_dict(),

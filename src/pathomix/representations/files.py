@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pathomix.cohort.cases import CASE_FILES
 from pathomix.core.files import file_digest
-
-_COHORT = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
 
 
 def input_digests(
@@ -22,7 +21,7 @@ def input_digests(
         texts: Tables of label texts, one per cohort; each holds the digest of its embeddings.
         slide_encoder: Parameters of the slide encoder; its `weights` are a file or a folder.
     """
-    files = {name: cohort_dir / name for name in _COHORT}
+    files = {name: cohort_dir / name for name in CASE_FILES}
     files |= {f"features{number or ''}": path for number, path in enumerate(features)}
     files |= {f"texts{number or ''}": path for number, path in enumerate(texts)}
     if slide_encoder.get("weights"):

@@ -14,16 +14,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from pathomix.cohort.cases import Cases, TextStore
 from pathomix.cohort.parts import parts_of
 from pathomix.core.errors import PathomixError
-from pathomix.core.files import atomic_path, content_key, file_digest
+from pathomix.core.files import content_key, file_digest
 from pathomix.core.provenance import METADATA_KEY, Provenance
 from pathomix.core.schemas import MODEL_HISTORY, MODEL_INDEX
 from pathomix.core.tables import write_table
-from pathomix.core.units import read_record, write_record
+from pathomix.core.units import read_record, split_key, write_arrays, write_record
 from pathomix.representations.base import Embedding, FittedRepresentation, Representation
 from pathomix.representations.build import build_representation
 from pathomix.representations.files import without_paths
@@ -69,7 +68,6 @@ class TrainingCell:
 
     def provenance(self, artifact: str, split: pd.DataFrame, **more: Any) -> Provenance:
         """Lineage; of the splits only the rows used count, so that a new fold leaves the others alone."""
-        rows = split.sort_values(["fold", "patient_id"])[["fold", "patient_id", "part"]].to_numpy().tolist()
         parameters = {
             "configuration": dict(self.configuration),
             "slide_encoder": without_paths(self.slide_encoder),
@@ -77,7 +75,7 @@ class TrainingCell:
             "seed": self.seed,
             **more,
         }
-        return Provenance(artifact, 1, {**self.inputs, "splits": content_key(rows=rows)}, parameters)
+        return Provenance(artifact, 1, {**self.inputs, "splits": split_key(split)}, parameters)
 
 
 @dataclass(frozen=True)
@@ -206,9 +204,7 @@ def _write(folder: Path, key: str, fitted: FittedRepresentation, unit: _Unit) ->
     write_table(fitted.history(), MODEL_HISTORY, folder / "history.parquet", unit.provenance)
     patients = {"trained_on": [str(p) for p in unit.train.ids], "held_out": list(unit.held_out)}
     metadata = {METADATA_KEY: unit.provenance.to_json(), "patients": json.dumps(patients)}
-    with atomic_path(folder / "model.safetensors") as temporary:
-        arrays = {name: np.ascontiguousarray(value) for name, value in sorted(fitted.state().items())}
-        save_file(arrays, temporary, metadata=metadata)
+    write_arrays(folder / "model.safetensors", fitted.state(), metadata)
     return write_record(folder, key, _FILES, {"provenance": unit.provenance.to_dict()})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pathomix.cohort.cases import CASE_FILES
 from pathomix.cohort.description import input_paths, read_description
 from pathomix.core.errors import PathomixError
 from pathomix.simulate.parameters import Parameters as Simulation
@@ -21,7 +22,6 @@ COHORT_FILES = (
     "quarantine.tsv",
     "report.json",
 )
-CASE_FILES = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
 RAW_FILES = (
     "clinical.tsv",
     "slides.tsv",

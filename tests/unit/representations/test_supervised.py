@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,20 +14,10 @@ PARAMETERS = {"blocks": ("expression",), "omic_hidden": 16, "epochs": 12, "learn
 
 
 @pytest.fixture(scope="module")
-def planting() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("planted.py"))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def fitted(planting, tmp_path_factory):
-    cases = planting.planted(120)
-    train, valid, test = planting.parts(cases)
-    representation = Supervised(planting.SLIDE_ENCODER, **PARAMETERS, task="survival")
+def fitted(planted, tmp_path_factory):
+    cases = planted.planted(120)
+    train, valid, test = planted.parts(cases)
+    representation = Supervised(planted.SLIDE_ENCODER, **PARAMETERS, task="survival")
     checkpoint = Checkpoint(tmp_path_factory.mktemp("supervised") / "checkpoint.pt", {})
     return representation, representation.fit(train, valid, seed=0, checkpoint=checkpoint), (train, valid, test)
 
@@ -51,9 +37,9 @@ def test_state_rebuilds_it_to_the_bit(fitted):
     np.testing.assert_array_equal(first.to_numpy(), second.to_numpy())
 
 
-def test_a_foreign_cohort_brings_its_own_statistics_and_may_lack_few_genes(fitted, planting, caplog):
+def test_a_foreign_cohort_brings_its_own_statistics_and_may_lack_few_genes(fitted, planted, caplog):
     _, model, _ = fitted
-    foreign = planting.planted(40, seed=1, prefix="SIMU-BB")
+    foreign = planted.planted(40, seed=1, prefix="SIMU-BB")
     moved = replace(foreign, expression=10 + 3 * foreign.expression)
     same = model.embed(foreign, foreign=foreign).vectors["general"]
     shifted = model.embed(moved, foreign=moved).vectors["general"]
@@ -75,11 +61,11 @@ def test_patients_without_what_it_reads_are_named(fitted):
     assert gone not in embedding.vectors["general"].index
 
 
-def test_images_alone_and_the_other_task(planting, tmp_path):
-    cases = planting.planted(80)
-    train, valid, test = planting.parts(cases)
+def test_images_alone_and_the_other_task(planted, tmp_path):
+    cases = planted.planted(80)
+    train, valid, test = planted.parts(cases)
     parameters = {**PARAMETERS, "blocks": (), "task": "subtype", "epochs": 6}
-    representation = Supervised(planting.SLIDE_ENCODER, **parameters)
+    representation = Supervised(planted.SLIDE_ENCODER, **parameters)
     model = representation.fit(train, valid, seed=0, checkpoint=Checkpoint(tmp_path / "c.pt", {}))
     a, b = (model.embed(part).vectors["general"] for part in (train, test))
     codes = [(part.patients["class_label"] == train.classes[0]).astype(int) for part in (train, test)]
@@ -91,6 +77,6 @@ def test_images_alone_and_the_other_task(planting, tmp_path):
     ("parameters", "message"),
     [({"task": "stage"}, "task"), ({"blocks": ("age",)}, "may hold expression alone"), ({"depth": 3}, "depth")],
 )
-def test_parameters_that_are_refused(planting, parameters, message):
+def test_parameters_that_are_refused(planted, parameters, message):
     with pytest.raises(PathomixError, match=message):
-        Supervised(planting.SLIDE_ENCODER, **parameters)
+        Supervised(planted.SLIDE_ENCODER, **parameters)
