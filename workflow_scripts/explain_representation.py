@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 def main(options: argparse.Namespace) -> None:
     """Explain one fold and seed."""
     from pathomix.cohort.loader import load_cases
-    from pathomix.core.files import file_digest
     from pathomix.core.schemas import MODEL_INDEX, SPLITS
     from pathomix.core.tables import read_table
     from pathomix.representations.explain_run import ExplanationCell, explain_cell
@@ -30,7 +29,7 @@ def main(options: argparse.Namespace) -> None:
         cohort=options.cohort,
         foreign=options.foreign,
         fold=options.fold,
-        inputs={name: file_digest(path) for name, path in _files(options).items()},
+        inputs=_inputs(options),
         tolerance=options.tolerance,
         evaluations=options.evaluations,
     )
@@ -46,13 +45,15 @@ def main(options: argparse.Namespace) -> None:
     )
 
 
-def _files(options: argparse.Namespace) -> dict[str, Path]:
-    names = ("patients.parquet", "expression.h5ad", "pathways.json")
-    files = {name: options.cohort_dir / name for name in names}
-    files |= {"splits": options.splits, "models": options.models}
-    for kind in ("features", "texts"):
-        files |= {f"{kind}{number or ''}": path for number, path in enumerate(getattr(options, kind) or ())}
-    return files | ({"probe": options.probe / "model.safetensors"} if options.probe else {})
+def _inputs(options: argparse.Namespace) -> dict[str, str]:
+    """Digests of everything read."""
+    from pathomix.core.files import file_digest
+    from pathomix.representations.files import input_digests
+
+    read = input_digests(options.cohort_dir, options.features or (), options.texts or (), options.slide_encoder)
+    files = {"splits": options.splits, "models": options.models}
+    files |= {"probe": options.probe / "model.safetensors"} if options.probe else {}
+    return read | {name: file_digest(path) for name, path in files.items()}
 
 
 def _scalars(options: argparse.Namespace) -> Scalars:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pathomix.core.bags import Bag as Bag
 from pathomix.core.bags import TileStore as TileStore
+from pathomix.core.regions import RegionStore as RegionStore
 from pathomix.core.texts import TextStore as TextStore
 
 CASE_FILES = ("patients.parquet", "expression.h5ad", "alterations.h5ad", "pathways.json")
@@ -28,6 +29,8 @@ class Cases:
         tiles: Tile features, None when the cohort has none.
         texts: Embedded label texts of the fold, for representations trained against them.
         vectors: Patients x dimensions, one vector per patient from a representation (of this fold and seed).
+        expression_vectors: Patients x dimensions, embedded expression (the same in every fold).
+        regions: Regions of interest, None when the cohort has none.
     """
 
     patients: pd.DataFrame
@@ -38,6 +41,8 @@ class Cases:
     tiles: TileStore | None = None
     texts: TextStore | None = None
     vectors: pd.DataFrame | None = None
+    expression_vectors: pd.DataFrame | None = None
+    regions: RegionStore | None = None
 
     @property
     def ids(self) -> pd.Index:
@@ -67,6 +72,7 @@ class Cases:
             copy_number=rows(self.copy_number),
             mutation=rows(self.mutation),
             vectors=rows(self.vectors),
+            expression_vectors=rows(self.expression_vectors),
         )
 
     def concat(self, other: Cases) -> Cases:
@@ -89,6 +95,7 @@ class Cases:
             copy_number=rows(self.copy_number, other.copy_number),
             mutation=rows(self.mutation, other.mutation),
             vectors=rows(self.vectors, other.vectors),
+            expression_vectors=rows(self.expression_vectors, other.expression_vectors),
         )
 
     def with_survival(self) -> Cases:

@@ -16,6 +16,24 @@ from pathomix.foundation.parameters import SlideEncoderParameters
 from pathomix.foundation.slide_encoder import SlideEncoder
 
 
+class SlideEncoders:
+    """One slide encoder for each width of tile features, built once; frozen, so that all fits share it.
+
+    Args:
+        parameters: Fields of `SlideEncoderParameters`.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = dict(parameters)
+        self._built: dict[int, SlideEncoder] = {}
+
+    def of(self, in_dim: int) -> SlideEncoder:
+        """The encoder for tile features of this width; see `build_slide_encoder`."""
+        if in_dim not in self._built:
+            self._built[in_dim] = build_slide_encoder(self._parameters, in_dim)
+        return self._built[in_dim]
+
+
 def build_slide_encoder(parameters: Mapping[str, Any], in_dim: int) -> SlideEncoder:
     """The configured slide encoder, frozen and in evaluation mode.
 

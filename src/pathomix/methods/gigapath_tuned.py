@@ -13,9 +13,8 @@ from torch import nn
 
 from pathomix.cohort.cases import Bag
 from pathomix.core.parameters import choice, filled
-from pathomix.foundation.build import build_slide_encoder
+from pathomix.foundation.build import SlideEncoders
 from pathomix.foundation.layout import Layout
-from pathomix.foundation.slide_encoder import SlideEncoder
 from pathomix.methods.bags import Arrange
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
@@ -68,13 +67,13 @@ class GigaPathTuned(SlideNetwork):
         self.parameters = filled(Settings, parameters, "gigapath_tuned")
         super().__init__(self.parameters)
         self.layout = self.parameters.layout
-        self._encoders: dict[int, SlideEncoder] = {}
+        self._encoders = SlideEncoders(self.parameters.slide_encoder)
 
     def arrange(self, tile_dim: int) -> Arrange:
         """See `NetworkMethod.arrange`; slides of a patient are laid out as for the frozen encoder."""
 
         def arranged(bag: Bag, patient: str) -> tuple[NDArray[np.floating], NDArray[np.integer]]:
-            case = self._encoder(tile_dim).arrange(bag, patient, self.layout)
+            case = self._encoders.of(tile_dim).arrange(bag, patient, self.layout)
             return case.features, case.coords
 
         return arranged
@@ -87,11 +86,5 @@ class GigaPathTuned(SlideNetwork):
     def network(self, tile_dim: int, outputs: int, omic_dim: int) -> TunedEncoder:
         """The network before any training."""
         own = self.parameters
-        encoder = deepcopy(self._encoder(tile_dim).model)
+        encoder = deepcopy(self._encoders.of(tile_dim).model)
         return TunedEncoder(encoder, outputs, own.pooling, omic_dim, own.omic_hidden, own.dropout)
-
-    def _encoder(self, tile_dim: int) -> SlideEncoder:
-        """The encoder as it was before any training, built once per width of tile features."""
-        if tile_dim not in self._encoders:
-            self._encoders[tile_dim] = build_slide_encoder(self.parameters.slide_encoder, tile_dim)
-        return self._encoders[tile_dim]

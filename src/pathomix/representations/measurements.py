@@ -94,26 +94,11 @@ class GeneScaling:
         return replace(self, mean=mean, sd=sd)
 
     def require_coverage(self, expression: pd.DataFrame, smallest: float) -> None:
-        """Refuse a table that measures too few of the genes, and name those it lacks otherwise.
-
-        Raises:
-            PathomixError: Less than the share `smallest` of the genes is there.
-        """
-        absent = pd.Index(self.genes).difference(expression.columns, sort=False)
-        share = 1.0 - len(absent) / len(self.genes)
-        if share < smallest:
-            raise PathomixError(
-                f"the cohort measures {share:.0%} of the {len(self.genes)} genes the model reads, less than the "
-                f"required {smallest:.0%}; absent",
-                offending=absent,
-                remedy="use an expression table with the same gene symbols, or lower `min_gene_coverage`",
-            )
-        if len(absent):
-            gone = [name for name, genes in self.pathways.items() if set(genes) <= set(absent)]
-            log.warning("%d of %d genes are not measured and stand at the mean: %s", len(absent), len(self.genes),
-                        ", ".join(absent[:8]) + (" ..." if len(absent) > 8 else ""))  # fmt: skip
-            if gone:
-                log.warning("%d pathways have no measured gene: %s", len(gone), ", ".join(gone))
+        """See `require_genes`; pathways that lose all their genes are named too."""
+        absent = require_genes(self.genes, expression, smallest)
+        gone = [name for name, genes in self.pathways.items() if set(genes) <= set(absent)] if len(absent) else []
+        if gone:
+            log.warning("%d pathways have no measured gene: %s", len(gone), ", ".join(gone))
 
     def rows(self, expression: pd.DataFrame) -> pd.DataFrame:
         """Inputs [patients, memberships], float32: z-scores, pathway by pathway, unknown values at the mean.
@@ -219,3 +204,29 @@ class ClinicalScaling:
         levels = {name: tuple(values) for name, values in described["levels"].items()}
         mean, sd = (arrays[f"clinical.{name}"].astype(np.float64) for name in ("mean", "sd"))
         return cls(described["coding"], levels, mean, sd)
+
+
+def require_genes(genes: Sequence[str], expression: pd.DataFrame, smallest: float) -> pd.Index:
+    """The genes a table lacks, after a warning that names them.
+
+    Args:
+        genes: Genes a model reads.
+        expression: Patients x genes.
+        smallest: Share of the genes that has to be there.
+
+    Raises:
+        PathomixError: Less than that is.
+    """
+    absent = pd.Index(genes).difference(expression.columns, sort=False)
+    share = 1.0 - len(absent) / len(genes)
+    if share < smallest:
+        raise PathomixError(
+            f"the cohort measures {share:.0%} of the {len(genes)} genes the model reads, less than the required "
+            f"{smallest:.0%}; absent",
+            offending=absent,
+            remedy="use an expression table with the same gene symbols, or lower `min_gene_coverage`",
+        )
+    if len(absent):
+        named = ", ".join(absent[:8]) + (" ..." if len(absent) > 8 else "")
+        log.warning("%d of %d genes are not measured and stand at the mean: %s", len(absent), len(genes), named)
+    return absent

@@ -17,7 +17,7 @@ from torch import Tensor
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import filled
-from pathomix.foundation.build import build_slide_encoder
+from pathomix.foundation.build import SlideEncoders
 from pathomix.foundation.layout import Layout
 from pathomix.foundation.parameters import SlideEncoderParameters
 from pathomix.foundation.slide_encoder import SlideEncoder
@@ -63,7 +63,7 @@ class ModalTuneRepresentation:
         self.settings = filled(Settings, parameters, "modaltune")
         self.inner_folds: int = self.settings.value("inner_folds")
         self._slide_encoder = dict(slide_encoder)
-        self._encoders: dict[int, SlideEncoder] = {}
+        self._encoders = SlideEncoders(slide_encoder)
 
     def fit(
         self, train: Cases, valid: Cases, *, seed: int, checkpoint: Checkpoint, cohort: Cases | None = None
@@ -110,7 +110,7 @@ class ModalTuneRepresentation:
         design = json.loads(state[_DESIGN].tobytes().decode())
         encoder = None
         if design["slide_encoder"] is not None:
-            encoder = self._encoder(design["slide_encoder"]["in_dim"])
+            encoder = self._encoders.of(design["slide_encoder"]["in_dim"])
             if encoder.weights_sha256 != design["slide_encoder"]["weights_sha256"]:
                 raise PathomixError(
                     "the slide encoder's weights are not those the model was trained with",
@@ -172,7 +172,7 @@ class ModalTuneRepresentation:
             raise ValueError("standardise_on `all` needs the whole cohort")
         encoder = genes = clinical = None
         if "image" in settings.modalities and train.tiles is not None:
-            encoder = self._encoder(train.tiles.dim)
+            encoder = self._encoders.of(train.tiles.dim)
         if "genes" in settings.modalities and reference.expression is not None:
             genes = GeneScaling.fit(reference.expression, train.pathways, settings.clip)
         if "clinical" in settings.modalities:
@@ -191,12 +191,6 @@ class ModalTuneRepresentation:
             max_tiles=self.settings.max_tiles,
         )
         return Readers(encoder, layout, genes, clinical, self.settings.cache_mib << 20)
-
-    def _encoder(self, in_dim: int) -> SlideEncoder:
-        """The slide encoder for tiles of this width, built once; it stays frozen, so all fits share it."""
-        if in_dim not in self._encoders:
-            self._encoders[in_dim] = build_slide_encoder(self._slide_encoder, in_dim)
-        return self._encoders[in_dim]
 
     def _network(self, readers: Readers) -> ModalTune:
         settings, value = self.settings, self.settings.value

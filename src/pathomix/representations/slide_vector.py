@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pathomix.cohort.cases import Cases, TileStore
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import filled
-from pathomix.foundation.build import build_slide_encoder
+from pathomix.foundation.build import SlideEncoders
 from pathomix.foundation.layout import Layout
 from pathomix.foundation.slide_encoder import SlideEncoder
 from pathomix.representations.base import Embedding
@@ -70,8 +70,7 @@ class SlideVector:
     def __init__(self, slide_encoder: Mapping[str, Any], **parameters: Any) -> None:
         self.settings = filled(Settings, parameters, "slide_vector")
         self.layout = self.settings.layout
-        self._slide_encoder = dict(slide_encoder)
-        self._encoders: dict[int, SlideEncoder] = {}
+        self._encoders = SlideEncoders(slide_encoder)
         self._known: WeakKeyDictionary[TileStore, dict[str, NDArray[np.float32] | str]] = WeakKeyDictionary()
 
     def fit(
@@ -95,17 +94,15 @@ class SlideVector:
         Raises:
             PathomixError: See `fit`.
         """
-        if in_dim not in self._encoders:
-            encoder = build_slide_encoder(self._slide_encoder, in_dim)
-            names = encoder.backbone.vector_names
-            if self.settings.vector not in names:
-                raise PathomixError(
-                    f"slide_vector: {encoder.parameters.architecture} has no vector {self.settings.vector!r}",
-                    remedy=f"set `vector` to one of {', '.join(names)}",
-                )
-            encoder.model.to(choose_device(self.settings.device))
-            self._encoders[in_dim] = encoder
-        return self._encoders[in_dim]
+        encoder = self._encoders.of(in_dim)
+        names = encoder.backbone.vector_names
+        if self.settings.vector not in names:
+            raise PathomixError(
+                f"slide_vector: {encoder.parameters.architecture} has no vector {self.settings.vector!r}",
+                remedy=f"set `vector` to one of {', '.join(names)}",
+            )
+        encoder.model.to(choose_device(self.settings.device))
+        return encoder
 
     def vectors(self, tiles: TileStore, patients: Iterable[str], in_dim: int) -> dict[str, NDArray[np.float32] | str]:
         """Vector of each patient, or the reason why there is none."""

@@ -7,7 +7,6 @@ not known.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -30,11 +29,9 @@ from pathomix.methods.network import NetworkModel, Reader
 from pathomix.methods.per_task import PerTaskModel
 from pathomix.nn.tuned_encoder import TunedEncoder
 from pathomix.representations.base import Embedding
-from pathomix.representations.measurements import moments
+from pathomix.representations.measurements import moments, require_genes
 from pathomix.training.checkpoint import Checkpoint
 from pathomix.training.seeding import seeded
-
-log = logging.getLogger(__name__)
 
 _TASKS = ("survival", "subtype")
 _BLOCK = "expression"
@@ -156,15 +153,7 @@ class FittedSupervised:
         if self.reader.molecular is None or foreign is None or foreign.expression is None:
             return self.reader
         genes = _genes(self._scaling)
-        absent = pd.Index(genes).difference(foreign.expression.columns, sort=False)
-        if len(absent) > (1 - self.owner.settings.min_gene_coverage) * len(genes):
-            raise PathomixError(
-                f"the cohort lacks {len(absent)} of the {len(genes)} genes the model reads",
-                offending=absent,
-                remedy="use an expression table with the same gene symbols, or lower `min_gene_coverage`",
-            )
-        if len(absent):
-            log.warning("%d of %d genes are not measured and stand at the mean", len(absent), len(genes))
+        require_genes(genes, foreign.expression, self.owner.settings.min_gene_coverage)
         mean, sd = moments(foreign.expression.reindex(columns=genes).to_numpy(np.float64))
         scaling = Standardiser(self._scaling.columns, mean, mean, sd)
         design = replace(cast(BlockVector, self.reader.molecular).design, scaling=scaling)

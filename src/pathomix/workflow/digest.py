@@ -38,6 +38,12 @@ def code_digest(script: Path, source: Path, *, modules: Iterable[str] = (), data
     return digest.hexdigest()[:16]
 
 
+def script_digest(root: Path, script: str, modules: Iterable[str] = (), data: Iterable[Path] = ()) -> str:
+    """Digest of ``workflow_scripts/<script>.py`` of the repository at `root`; see `code_digest`."""
+    path = root / "workflow_scripts" / f"{script}.py"
+    return code_digest(path, root / "src", modules=sorted(modules), data=data)
+
+
 def reachable(entries: Iterable[Path], source: Path) -> list[Path]:
     """The entry files and every file below `source` they import, sorted by path."""
     found: set[Path] = set()

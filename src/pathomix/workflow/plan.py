@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pathomix.core.errors import PathomixError
 from pathomix.methods.registry import METHODS
 from pathomix.workflow.cohorts import CohortPlan
-from pathomix.workflow.digest import code_digest
+from pathomix.workflow.digest import script_digest
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
 from pathomix.workflow.vectors import VectorPlan
 
@@ -147,8 +147,7 @@ class Plan:
 
     def code(self, script: str, modules: Iterable[str] = (), data: Iterable[Path] = ()) -> str:
         """Digest of everything the named script reaches."""
-        path = self.root / "workflow_scripts" / f"{script}.py"
-        return code_digest(path, self.source, modules=modules, data=data)
+        return script_digest(self.root, script, modules, data)
 
     def method_code(self, method: str) -> str:
         """Digest of the fitting script and of the one method (and its components) it will load."""
@@ -156,7 +155,7 @@ class Plan:
         modules = _method_modules(entry)
         if "slide_encoder" in entry:
             modules.add(self.vectors.architecture(entry["slide_encoder"]))
-        return self.code("fit_method", modules=sorted(modules))
+        return self.code("fit_method", modules=modules)
 
     def method_parameters(self, method: str) -> dict[str, Any]:
         """What the method itself reads of its configuration entry."""

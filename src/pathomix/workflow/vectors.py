@@ -10,7 +10,7 @@ from pathomix.foundation.registry import ARCHITECTURES
 from pathomix.representations.registry import REPRESENTATIONS
 from pathomix.text.registry import ENCODERS as TEXT_ENCODERS
 from pathomix.workflow.cohorts import CohortPlan
-from pathomix.workflow.digest import code_digest
+from pathomix.workflow.digest import script_digest
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
 
 # Keys of a representation's entry that say what it is fed, not how it is fitted.
@@ -117,16 +117,12 @@ class VectorPlan:
             REPRESENTATIONS[self.representations[representation]["representation"]].partition(":")[0],
             self.architecture(self.slide_encoder_of(representation)),
         }
-        return self._digest(script, modules)
+        return script_digest(self._root, script, modules)
 
     def text_code(self, text: str) -> str:
         """Digest of writing texts with the encoder a text entry names."""
         modules = {TEXT_ENCODERS[self.texts[text].get("encoder", "hashing")].partition(":")[0]}
-        return self._digest("write_texts", modules, [self._root / "resources" / "prompts.yaml"])
-
-    def _digest(self, script: str, modules: set[str], data: Iterable[Path] = ()) -> str:
-        path = self._root / "workflow_scripts" / f"{script}.py"
-        return code_digest(path, self._source, modules=sorted(modules), data=data)
+        return script_digest(self._root, "write_texts", modules, [self._root / "resources" / "prompts.yaml"])
 
     @property
     def profiled(self) -> bool:
