@@ -29,6 +29,10 @@ wildcard_constraints:
     representation=alternatives(plan.vectors.representations),
     source=alternatives(plan.cohorts.names),
     text=alternatives(plan.vectors.texts),
+    atlas=alternatives(plan.expression.atlases),
+    expression_encoder=alternatives(plan.expression.encoders),
+    smoothing=alternatives(plan.expression.smoothing),
+    regions=alternatives(plan.regions.names),
     explanation=alternatives(plan.explanations),
     seed=r"\d+",
     shard=r"\d+",
@@ -37,7 +41,10 @@ wildcard_constraints:
 include: "rules/simulate.smk"
 include: "rules/cohort.smk"
 include: "rules/slides.smk"
+include: "rules/regions.smk"
 include: "rules/representations.smk"
+include: "rules/atlas.smk"
+include: "rules/smoothing.smk"
 include: "rules/methods.smk"
 include: "rules/report.smk"
 

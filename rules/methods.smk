@@ -8,6 +8,10 @@ rule fit_method:
         vectors=lambda wildcards: plan.embeddings(
             wildcards.study, wildcards.method, wildcards.cohort
         ),
+        expression_vectors=lambda wildcards: plan.expression_vectors(
+            wildcards.method, wildcards.cohort
+        ),
+        regions=lambda wildcards: plan.region_files(wildcards.method, wildcards.cohort),
         weights=lambda wildcards: plan.method_weights(wildcards.method),
         splits=f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
     output:
@@ -32,6 +36,14 @@ rule fit_method:
         vectors=lambda wildcards, input: (
             f"--vectors {input.vectors}" if input.vectors else ""
         ),
+        expression=lambda wildcards, input: (
+            f"--expression-vectors {input.expression_vectors}"
+            if input.expression_vectors
+            else ""
+        ),
+        regions=lambda wildcards, input: (
+            f"--regions {input.regions}" if input.regions else ""
+        ),
         token=lambda wildcards: plan.token_option(wildcards.method),
         seeds=lambda wildcards: ",".join(
             map(str, plan.seeds(wildcards.study, wildcards.method))
@@ -42,5 +54,6 @@ rule fit_method:
         "python workflow_scripts/fit_method.py --threads {threads} --study {wildcards.study:q}"
         " --method {wildcards.method:q} --parameters {params.json:q} --code-digest {params.code}"
         " --cohort {wildcards.cohort:q} --cohort-dir {params.folder:q} {params.features} {params.vectors} {params.token}"
+        " {params.expression} {params.regions}"
         " --splits {input.splits:q} --scheme {wildcards.scheme:q} --seeds {params.seeds} --tasks {params.tasks}"
         " --results {params.results:q} --index {output:q} > {log:q} 2>&1"

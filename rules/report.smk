@@ -32,6 +32,7 @@ rule evaluate_study:
 rule make_tables:
     input:
         scores=f"{R}/evaluation/{{study}}/scores.parquet",
+        published=lambda wildcards: plan.published_files(wildcards.study),
     output:
         expand(
             f"{R}/tables/{{{{study}}}}/{{task}}.{{suffix}}",
@@ -52,10 +53,11 @@ rule make_tables:
         code=plan.code("make_tables", data=plan.templates),
         cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
+        published=lambda wildcards: as_json(plan.published(wildcards.study)),
         folder=f"{R}/tables/{{study}}",
     shell:
         "python workflow_scripts/make_tables.py --threads {threads} --scores {input.scores:q}"
-        " --cohort-order {params.cohorts:q} --method-labels {params.labels:q}"
+        " --cohort-order {params.cohorts:q} --method-labels {params.labels:q} --published {params.published:q}"
         " --output-dir {params.folder:q} > {log:q} 2>&1"
 
 

@@ -19,7 +19,9 @@ if __name__ == "__main__":
     arguments = script.parser(__doc__)
     arguments.add_argument("--indices", nargs="+", type=Path, required=True, help="run indices of the study")
     arguments.add_argument("--results", type=Path, required=True, help="folder the paths in the indices start from")
-    arguments.add_argument("--parameters", type=script.json_object, default={}, help="JSON: bootstrap, seed, unit")
+    arguments.add_argument(
+        "--parameters", type=script.json_object, default={}, help="JSON: bootstrap, seed, unit, reference"
+    )
     arguments.add_argument("--folds", type=Path, required=True, help="output: one row per run and metric")
     arguments.add_argument("--scores", type=Path, required=True, help="output: one row per table cell")
     script.run(main, arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from pathomix.core import script
@@ -23,6 +24,16 @@ def main(options: argparse.Namespace) -> None:
     for number, path in enumerate(options.features or ()):
         files[f"features{number or ''}"] = path
     cases = load_cases(options.cohort_dir, tiles=tiles)
+    if options.expression_vectors:
+        from pathomix.smoothing.files import read_vectors
+
+        files["expression_vectors"] = options.expression_vectors
+        cases = replace(cases, expression_vectors=read_vectors(options.expression_vectors).vectors)
+    if options.regions:
+        from pathomix.slides.region_store import CohortRegions
+
+        files |= {f"regions{number or ''}": path for number, path in enumerate(options.regions)}
+        cases = replace(cases, regions=CohortRegions(options.regions))
     vectors = None
     if options.vectors:
         from pathomix.representations.store import EmbeddingStore
@@ -83,6 +94,12 @@ if __name__ == "__main__":
     )
     arguments.add_argument(
         "--vectors", type=Path, nargs="+", help="embeddings of the cohort, one h5ad per seed, for methods on vectors"
+    )
+    arguments.add_argument(
+        "--expression-vectors", type=Path, help="embedded expression of the cohort, for methods that read it"
+    )
+    arguments.add_argument(
+        "--regions", type=Path, nargs="+", help="region files of the cohort, for methods on regions of interest"
     )
     arguments.add_argument("--token", default="general", help="which of the vectors of a patient")
     arguments.add_argument("--splits", required=True, type=Path)

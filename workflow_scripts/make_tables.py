@@ -12,7 +12,7 @@ def main(options: argparse.Namespace) -> None:
     """Write survival.{csv,md,tex} and subtype.{csv,md,tex}."""
     from pathomix.report.tables import make_tables
 
-    make_tables(options.scores, options.cohort_order, options.method_labels, options.output_dir)
+    make_tables(options.scores, options.cohort_order, options.method_labels, options.output_dir, options.published)
 
 
 if __name__ == "__main__":
@@ -24,6 +24,9 @@ if __name__ == "__main__":
         type=script.json_object,
         default={},
         help='JSON {method: label} or {method: {"label", "group"}}, in the order of the rows',
+    )
+    arguments.add_argument(
+        "--published", type=script.json_object, default={}, help="JSON of the study's `published` section"
     )
     arguments.add_argument("--output-dir", type=Path, required=True, help="folder of the six tables")
     script.run(main, arguments)

@@ -13,6 +13,7 @@ import yaml
 from pathomix.foundation.registry import ARCHITECTURES
 from pathomix.methods.registry import METHODS
 from pathomix.representations.registry import REPRESENTATIONS
+from pathomix.smoothing.registry import EXPRESSION_ENCODERS
 from pathomix.text.registry import ENCODERS
 from pathomix.workflow.digest import reachable
 
@@ -39,6 +40,9 @@ LOADED = {
     "embed_cohort": (REPRESENTATIONS, ARCHITECTURES),
     "explain_representation": (REPRESENTATIONS, ARCHITECTURES),
     "write_texts": (ENCODERS,),
+    **dict.fromkeys(
+        ("fit_expression_encoder", "mix_atlas", "train_smoother", "embed_expression"), (EXPRESSION_ENCODERS,)
+    ),
 }
 
 

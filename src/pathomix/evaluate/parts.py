@@ -17,10 +17,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TestPart:
-    """Test patients of one run that have a known outcome and a prediction.
+    """Test rows of one run that have a known outcome and a prediction: one per patient, or one per region.
 
     Attributes:
-        position: int [n], place of each patient among the test patients of the cohort.
+        position: int [n], place of each row's patient among the test patients of the cohort.
         time: [n] months.
         event: [n] 0/1.
         risk: [n], higher = worse.
@@ -55,6 +55,7 @@ class Block:
         patients: Distinct test patients with a known outcome, sorted.
         events: Events among them; None for a task without events.
         runs: One row per run: `run`, `method`, `fold`, `seed`, `problem`.
+        overlapping: Whether a patient is tested in several folds.
     """
 
     cohort: str
@@ -63,8 +64,10 @@ class Block:
     patients: tuple[str, ...]
     events: int | None
     runs: pd.DataFrame
+    overlapping: bool
     _outcomes: Mapping[int, Mapping[str, NDArray[Any]]]
     _predictions: Mapping[int, pd.DataFrame]
+    _trained: Mapping[int, frozenset[str]]
 
     def tested(self, fold: int) -> frozenset[str]:
         """Test patients of a fold whose outcome is known."""
@@ -77,29 +80,36 @@ class Block:
             return None
         return int(self._outcomes[fold]["event"].sum()) if fold in self._outcomes else 0
 
+    def trained(self, run: int) -> frozenset[str]:
+        """Training and validation patients a run predicts; read for overlapping folds alone."""
+        return self._trained.get(run, frozenset())
+
     def part(self, run: int, fold: int) -> TestPart | None:
         """Test part of a run, None where it has no row or the fold no patient with a known outcome."""
         outcome, predicted = self._outcomes.get(fold), self._predictions.get(run)
         if outcome is None or predicted is None:
             return None
         columns = _score_columns(predicted, self.task)
-        values = np.full((len(self.patients), len(columns)), np.nan)
-        place = predicted["position"].to_numpy()
-        values[place[place >= 0]] = predicted[columns].to_numpy(np.float64)[place >= 0]
-        values = values[outcome["position"]]
-        here = np.isfinite(values).all(axis=1) & (len(columns) > 0)
+        values = predicted[columns].to_numpy(np.float64)
+        # Place of each predicted row's patient in the outcomes of the fold; -1 is a patient of no known outcome.
+        place = np.full(len(self.patients) + 1, -1)
+        place[outcome["position"]] = np.arange(len(outcome["position"]))
+        row = place[predicted["position"].to_numpy()]
+        usable = np.flatnonzero((row >= 0) & np.isfinite(values).all(axis=1) & (len(columns) > 0))
+        usable = usable[np.argsort(row[usable], kind="stable")]
+        row, values = row[usable], values[usable]
         ids = np.array(self.patients, dtype=object)[outcome["position"]]
         survival = self.task == "survival"
         return TestPart(
-            position=outcome["position"][here],
-            time=outcome["time"][here],
-            event=outcome["event"][here],
-            risk=values[here, 0] if survival else np.full(here.sum(), np.nan),
-            class_label=outcome["class_label"][here],
+            position=outcome["position"][row],
+            time=outcome["time"][row],
+            event=outcome["event"][row],
+            risk=values[:, 0] if survival else np.full(len(row), np.nan),
+            class_label=outcome["class_label"][row],
             classes=() if survival else tuple(name.removeprefix(PROBABILITY) for name in columns),
-            probability=values[here][:, :0] if survival else values[here],
+            probability=values[:, :0] if survival else values,
             tested=frozenset(ids),
-            missing=frozenset(ids[~here]),
+            missing=frozenset(ids) - frozenset(ids[row]),
         )
 
 
@@ -130,4 +140,16 @@ def blocks(runs: Runs) -> Iterator[Block]:
         events = int(known.drop_duplicates("patient_id")["event"].sum()) if task == "survival" else None
         rows = listed[["run", "method", "fold", "seed", "problem"]].reset_index(drop=True)
         predicted = {int(str(run)): part for run, part in mine.groupby("run")}
-        yield Block(cohort, scheme, task, tuple(patients), events, rows, outcomes, predicted)
+        overlapping = bool(known["patient_id"].duplicated().any())
+        trained = _trained(runs.predictions, listed["run"], task) if overlapping else {}
+        yield Block(cohort, scheme, task, tuple(patients), events, rows, overlapping, outcomes, predicted, trained)
+
+
+def _trained(predictions: pd.DataFrame, runs: pd.Series, task: str) -> dict[int, frozenset[str]]:
+    """Per run the patients outside the test part that have a known outcome and a prediction."""
+    rows = predictions[(predictions["part"] != "test") & (predictions["task"] == task) & predictions["run"].isin(runs)]
+    known = ["time", "event", "risk"] if task == "survival" else ["class_label"]
+    rows = rows[rows[known].notna().all(axis=1)]
+    if task != "survival":
+        rows = rows[rows[[name for name in rows if str(name).startswith(PROBABILITY)]].notna().any(axis=1)]
+    return {int(str(run)): frozenset(ids) for run, ids in rows.groupby("run")["patient_id"]}

@@ -22,6 +22,7 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.files import file_digest
 from pathomix.core.schemas import PREDICTIONS, RUN_INDEX, TASKS
 from pathomix.core.tables import read_table
+from pathomix.evaluate.units import PATIENT, REGION, REGION_ID, average_units
 
 PROBABILITY = "probability_"
 _RUN = ["method", "cohort", "scheme", "fold", "seed"]
@@ -36,8 +37,8 @@ class Runs:
         study: Name of the study.
         index: One row per run and task, columns `run` (number of the file), `method`, `cohort`, `scheme`, `fold`,
             `seed`, `task` and `problem` (why this run cannot be evaluated for this task, None where it can).
-        predictions: PREDICTIONS rows of all readable runs, with their number in `run`. A risk or probability that is
-            not finite is NaN: that patient has no prediction.
+        predictions: PREDICTIONS rows of all readable runs, with their number in `run`; several per patient where the
+            unit is the region. A risk or probability that is not finite is NaN: that row has no prediction.
         expected: One row per test patient with a known outcome: `cohort`, `scheme`, `fold`, `task`, `patient_id`,
             `time`, `event`, `class_label`. It is the union over all runs, so a method that leaves a patient out is
             found out by the others.
@@ -56,13 +57,19 @@ def named(ids: Iterable[object], shown: int = _SHOWN) -> str:
     return ", ".join(texts[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
-def read_runs(indices: Sequence[str | os.PathLike[str]], results: str | os.PathLike[str], threads: int = 1) -> Runs:
+def read_runs(
+    indices: Sequence[str | os.PathLike[str]],
+    results: str | os.PathLike[str],
+    threads: int = 1,
+    unit: str = PATIENT,
+) -> Runs:
     """Read run indices and every predictions file they list.
 
     Args:
         indices: RUN_INDEX tables.
         results: Results folder that the paths in the indices are relative to.
         threads: Files read at the same time.
+        unit: See `units.average_units`.
 
     Raises:
         PathomixError: An index is not one, two indices repeat a run or belong to different studies, a patient is in
@@ -71,7 +78,7 @@ def read_runs(indices: Sequence[str | os.PathLike[str]], results: str | os.PathL
     index = _read_indices(indices)
     root = Path(results)
     with ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
-        read = list(pool.map(lambda row: _read_file(root, row), index.itertuples(index=False)))
+        read = list(pool.map(lambda row: _read_file(root, row, unit), index.itertuples(index=False)))
     problems = pd.Series([item if isinstance(item, str) else None for item in read], dtype=object)
     tables = [
         item.append_column("run", pa.array(np.full(item.num_rows, number, dtype=np.int64)))
@@ -82,7 +89,9 @@ def read_runs(indices: Sequence[str | os.PathLike[str]], results: str | os.PathL
     listed = _per_task(index.assign(problem=problems), predictions)
     listed = _with_doubled(listed, predictions)
     _refuse_leak(predictions, index)
-    return Runs(str(index["study"].iloc[0]), listed, predictions, _expected(predictions, index))
+    # Averaging comes last: rows of one patient that disagree about the outcome have to be seen as they are.
+    expected = _expected(predictions, index)
+    return Runs(str(index["study"].iloc[0]), listed, average_units(predictions, unit), expected)
 
 
 def _read_indices(indices: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
@@ -104,7 +113,7 @@ def _read_indices(indices: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
     return index.sort_values(_RUN, ignore_index=True)
 
 
-def _read_file(root: Path, row: object) -> pa.Table | str:
+def _read_file(root: Path, row: object, unit: str) -> pa.Table | str:
     """The table of one run, or the reason why there is none."""
     status, relative, sha256 = (getattr(row, name) for name in ("status", "path", "sha256"))
     if status != "done":
@@ -118,7 +127,8 @@ def _read_file(root: Path, row: object) -> pa.Table | str:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         return f"{relative} cannot be read ({type(error).__name__})"
-    missing = sorted(set(PREDICTIONS.columns) - set(table.column_names))
+    required = {*PREDICTIONS.columns, *([REGION_ID] if unit == REGION else [])}
+    missing = sorted(required - set(table.column_names))
     if missing:
         return f"{relative} lacks the columns {named(missing)}"
     return _typed(table.replace_schema_metadata(None), relative)
@@ -129,6 +139,10 @@ def _typed(table: pa.Table, relative: str) -> pa.Table | str:
     kinds = {"patient_id": pa.string(), "task": pa.string(), "part": pa.string(), "class_label": pa.string()}
     kinds |= {"risk": pa.float64(), "time": pa.float64(), "event": pa.float64()}
     kinds |= {name: pa.float64() for name in table.column_names if name.startswith(PROBABILITY)}
+    if REGION_ID in table.column_names:
+        kinds[REGION_ID] = pa.string()
+        if table[REGION_ID].null_count:
+            return f"{relative} has rows without a region"
     try:
         return table.select(list(kinds)).cast(pa.schema(kinds))
     except pa.ArrowException as error:
@@ -170,8 +184,9 @@ def _stated(reason: object, task: str) -> str | None:
 
 
 def _with_doubled(listed: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
-    """Mark the runs that predict a patient twice in one part."""
-    twice = predictions[predictions.duplicated(["run", "task", "part", "patient_id"])]
+    """Mark the runs that predict a patient (or a region of one) twice in one part."""
+    key = ["run", "task", "part", "patient_id", *([REGION_ID] if REGION_ID in predictions else [])]
+    twice = predictions[predictions.duplicated(key)]
     problem = {
         key: f"patients predicted twice: {named(ids)}" for key, ids in twice.groupby(["run", "task"])["patient_id"]
     }

@@ -1,9 +1,18 @@
-"""The two tables evaluation writes."""
+"""The two tables evaluation writes, and the one it reads beside PREDICTIONS."""
 
 from __future__ import annotations
 
-from pathomix.core.schemas import TASKS
+from pathomix.core.schemas import PREDICTIONS, TASKS
 from pathomix.core.tables import Column, TableSchema
+from pathomix.evaluate.units import REGION_ID, UNITS
+
+# Predictions from elsewhere with several rows per patient; a run index may list them in place of PREDICTIONS.
+REGION_PREDICTIONS = TableSchema(
+    "region_predictions",
+    ("task", "part", "patient_id", REGION_ID),
+    {**PREDICTIONS.columns, REGION_ID: Column("str")},
+    extra_prefixes=PREDICTIONS.extra_prefixes,
+)
 
 # One row per run and metric. A value is missing exactly where `reason` says why; `reason` may also stand beside a
 # value (patients without prediction). Counts are of distinct test patients whose outcome is known.
@@ -34,6 +43,10 @@ FOLD_SCORES = TableSchema(
 #   lower/upper 95 % percentile interval of the patient bootstrap of `mean`
 #   difference  `mean` less the mean of the study's reference row, with the paired bootstrap's interval of it (both rows
 #               meet the same resamples); missing for the reference, without one, and where the folds used differ
+#   resampled_t, resampled_p  corrected resampled t-test of that difference over folds, where test parts overlap, with
+#   test_ratio  test patients per training patient
+#   wilcoxon_p  paired signed-rank test of the same; each is missing where `test_reason` says why
+#   unit        what one observation is; patients are counted and resampled whatever it is
 SCORES = TableSchema(
     "scores",
     ("task", "metric", "cohort", "scheme", "method"),
@@ -53,6 +66,12 @@ SCORES = TableSchema(
         "difference": Column("float64", nullable=True),
         "difference_lower": Column("float64", nullable=True),
         "difference_upper": Column("float64", nullable=True),
+        "resampled_t": Column("float64", nullable=True),
+        "resampled_p": Column("float64", nullable=True),
+        "wilcoxon_p": Column("float64", nullable=True),
+        "test_ratio": Column("float64", nullable=True),
+        "test_reason": Column("object", nullable=True),
+        "unit": Column("str", allowed=UNITS),
         "n_patients": Column("Int64"),
         "n_events": Column("Int64", nullable=True),
         "n_missing": Column("Int64"),
@@ -62,4 +81,5 @@ SCORES = TableSchema(
         "resamples": Column("Int64"),
         "reason": Column("object", nullable=True),
     },
+    version=2,
 )

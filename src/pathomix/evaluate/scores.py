@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.parameters import choice
 from pathomix.evaluate.bootstrap import LEVEL, fold_mean, patient_counts, percentile_interval
 from pathomix.evaluate.metrics import Metric, UndefinedMetric, metrics_of
 from pathomix.evaluate.parts import Block, TestPart, blocks
 from pathomix.evaluate.predictions import Runs, named
+from pathomix.evaluate.resampled import resampled_tests
+from pathomix.evaluate.units import PATIENT, UNITS
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,13 @@ class Parameters:
     Attributes:
         bootstrap: Resamples of the patient bootstrap, at least 100 (a 2.5 % percentile of fewer is not one).
         seed: Seed of the resamples.
-        unit: What one observation is; ``patient``: predictions are per patient, and resampling too.
+        unit: What one observation is; see `units.average_units`. Resampling is by patient whatever it is.
         reference: Row of the study that every other row is compared with; empty = none.
     """
 
     bootstrap: int = 1000
     seed: int = 0
-    unit: str = "patient"
+    unit: str = PATIENT
     reference: str = ""
 
     @classmethod
@@ -55,18 +58,27 @@ class Parameters:
             )
         if not isinstance(result.seed, int) or result.seed < 0:
             raise PathomixError(f"evaluation.seed is {result.seed!r}", remedy="set it to a whole number of at least 0")
-        if result.unit != "patient":
-            raise PathomixError(f"evaluation.unit is {result.unit!r}", remedy="set it to patient")
+        choice(result.unit, UNITS, "evaluation.unit")
         return result
 
 
 @dataclass
 class _Cell:
-    """One cell: its row of the table, the folds it stands on, and its mean under every resample."""
+    """One cell: its row of the table, its value in each fold it stands on, and its mean under every resample.
+
+    Attributes:
+        row: Row of SCORES.
+        folds: Fold to its value, the mean over seeds.
+        draws: [resamples].
+        scored: Fold to the test patients that have a prediction.
+        trained: Fold to the training patients that have one.
+    """
 
     row: dict[str, Any]
-    folds: tuple[int, ...]
+    folds: dict[int, float]
     draws: NDArray[np.float64] | None
+    scored: dict[int, frozenset[str]]
+    trained: dict[int, frozenset[str]]
 
 
 @dataclass
@@ -79,6 +91,7 @@ class _Fold:
     draws: NDArray[np.float64] | None
     tested: frozenset[str]
     missing: frozenset[str]
+    trained: frozenset[str]
     events: int | None
     problem: str | None
 
@@ -121,7 +134,7 @@ def evaluate(runs: Runs, parameters: Parameters) -> tuple[pd.DataFrame, pd.DataF
                 cell.row.update(place, method=method)
                 cells[name][str(method)] = cell
         for compared in cells.values():
-            cell_rows += _with_differences(compared, parameters.reference)
+            cell_rows += _with_differences(compared, parameters.reference, block.overlapping)
     return pd.DataFrame(fold_rows), pd.DataFrame(cell_rows)
 
 
@@ -129,7 +142,8 @@ def _score(row: Any, block: Block, part: TestPart | None, metric: Metric, counts
     """Score one run for one metric."""
     tested = block.tested(row.fold)
     missing = tested if part is None else part.missing
-    result = _Fold(row.seed, row.fold, float("nan"), None, tested, missing, block.events_in(row.fold), row.problem)
+    trained, events = block.trained(row.run), block.events_in(row.fold)
+    result = _Fold(row.seed, row.fold, float("nan"), None, tested, missing, trained, events, row.problem)
     if part is None:
         result.problem = result.problem or "no test patient with a known outcome"
     elif len(missing) == len(tested):
@@ -157,19 +171,47 @@ def _fold_row(fold: _Fold) -> dict[str, Any]:
     }
 
 
-def _with_differences(cells: Mapping[str, _Cell], reference: str) -> list[dict[str, Any]]:
+def _with_differences(cells: Mapping[str, _Cell], reference: str, overlapping: bool) -> list[dict[str, Any]]:
     """Rows of one block and metric, each with its paired difference to the reference row."""
     base = cells.get(reference)
     for method, cell in cells.items():
-        cell.row |= {"reference": reference or None, "difference": np.nan}
-        cell.row |= {"difference_lower": np.nan, "difference_upper": np.nan}
-        if base is None or method == reference or cell.folds != base.folds:
+        cell.row |= {"reference": reference or None, **_NOT_COMPARED}
+        if base is None or method == reference:
             continue
-        if cell.draws is not None and base.draws is not None:
+        if tuple(cell.folds) != tuple(base.folds):
+            cell.row["test_reason"] = "not on the folds of the reference"
+        elif cell.draws is None or base.draws is None:
+            cell.row["test_reason"] = "no value to compare"
+        else:
             lower, upper = percentile_interval(cell.draws - base.draws)
             cell.row["difference"] = cell.row["mean"] - base.row["mean"]
-            cell.row |= {"difference_lower": lower, "difference_upper": upper}
+            cell.row |= {"difference_lower": lower, "difference_upper": upper, **_tests(cell, base, overlapping)}
     return [cell.row for cell in cells.values()]
+
+
+_NUMBERS = ("difference", "difference_lower", "difference_upper", "resampled_t", "resampled_p", "wilcoxon_p")
+_NOT_COMPARED = {**dict.fromkeys((*_NUMBERS, "test_ratio"), float("nan")), "test_reason": None}
+
+
+def _tests(cell: _Cell, base: _Cell, overlapping: bool) -> dict[str, Any]:
+    """Tests over folds of the difference to the reference row, on the patients that both rows predict.
+
+    Counting patients that only one row predicts would make the training part look larger, for the same test part, where
+    one row lacks a modality; the share of tested patients would come out too small and the test too lenient.
+    """
+    differences = [value - base.folds[fold] for fold, value in cell.folds.items()]
+    sizes = [
+        np.mean([len(mine[fold] & theirs[fold]) for fold in cell.folds])
+        for mine, theirs in ((cell.scored, base.scored), (cell.trained, base.trained))
+    ]
+    found = resampled_tests(differences, float(sizes[0]), float(sizes[1]), overlapping)
+    return {
+        "resampled_t": found.t,
+        "resampled_p": found.t_p,
+        "wilcoxon_p": found.wilcoxon_p,
+        "test_ratio": found.ratio,
+        "test_reason": found.reason,
+    }
 
 
 def _cell(folds: list[_Fold], block: Block, parameters: Parameters) -> _Cell:
@@ -198,9 +240,14 @@ def _cell(folds: list[_Fold], block: Block, parameters: Parameters) -> _Cell:
         "folds_total": len(grid),
         "seeds": grid.shape[1],
         "resamples": parameters.bootstrap,
+        "unit": parameters.unit,
         "reason": _cell_reason(folds),
     }
-    return _Cell(row, tuple(int(fold) for fold in by_fold.index), resampled)
+    used = {int(str(fold)): float(value) for fold, value in by_fold.items()}
+    none: frozenset[str] = frozenset()
+    scored = {fold: none.union(*(f.tested - f.missing for f in folds if f.fold == fold)) for fold in used}
+    trained = {fold: none.union(*(f.trained for f in folds if f.fold == fold)) for fold in used}
+    return _Cell(row, used, resampled, scored, trained)
 
 
 def _cell_reason(folds: list[_Fold]) -> str | None:

@@ -32,7 +32,7 @@ def evaluate_study(
     Args:
         indices: RUN_INDEX tables of the study.
         results: Folder the paths in the indices start from.
-        parameters: Keys `bootstrap`, `seed`, `unit`; see `Parameters`.
+        parameters: Keys `bootstrap`, `seed`, `unit`, `reference`; see `Parameters`.
         folds_path: Output, one row per run and metric.
         scores_path: Output, one row per table cell.
         threads: Prediction files read at the same time.
@@ -41,7 +41,7 @@ def evaluate_study(
         PathomixError: A parameter, an index or the agreement between runs is wrong (see `read_runs`).
     """
     checked = Parameters.of(parameters)
-    runs = read_runs(indices, results, threads)
+    runs = read_runs(indices, results, threads, checked.unit)
     folds, scores = evaluate(runs, checked)
     # Each index holds the hash of every predictions file it lists, so the hashes of the indices are the whole lineage.
     inputs = {os.path.relpath(path, results): file_digest(path) for path in indices}

@@ -54,7 +54,7 @@ class TileScaling:
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Named arrays."""
-        return {"mean": self.mean.numpy(), "sd": self.sd.numpy()}
+        return {"tile_mean": self.mean.numpy(), "tile_sd": self.sd.numpy()}
 
 
 class Bags:

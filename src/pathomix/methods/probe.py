@@ -22,7 +22,14 @@ from pathomix.methods.per_task import (
     risk_frame,
 )
 from pathomix.survival.probe_cox import Convergence, ProbeCox, probe_cox
-from pathomix.training.probes import INVERSE_REGULARISATION, MAX_ITER, PENALTY, LogisticProbe, fit_logistic
+from pathomix.training.probes import (
+    INVERSE_REGULARISATION,
+    MAX_ITER,
+    PENALTY,
+    LogisticProbe,
+    column_scaling,
+    fit_logistic,
+)
 
 Floats = NDArray[np.float64]
 STRATA = ("none", "class_label", "tissue_source_site")
@@ -123,8 +130,7 @@ class Probe(PerTaskMethod):
             )
         else:
             if self.settings.standardise:
-                shift, spread = rows.mean(axis=0), rows.std(axis=0)
-                scale = np.where(np.ptp(rows, axis=0) > 0, spread, 1.0)
+                shift, scale = column_scaling(rows)
             probe = fit_logistic(
                 (rows - shift) / scale,
                 class_index(part, part.classes),

@@ -16,6 +16,8 @@ METHODS: Mapping[str, str] = {
     "late_fusion": "pathomix.methods.late_fusion:LateFusion",
     "mcat": "pathomix.methods.mcat:MCATMethod",
     "mlp": "pathomix.methods.mlp:MLP",
+    "path_gptomic": "pathomix.methods.path_gptomic:PathGPTomic",
+    "pathomic_fusion": "pathomix.methods.pathomic_fusion:PathomicFusionMethod",
     "probe": "pathomix.methods.probe:Probe",
     "ridge": "pathomix.methods.ridge:Ridge",
     "s_mlp": "pathomix.methods.s_mlp:SMLP",

@@ -9,13 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pathomix.evaluate.risk_groups import RiskGroups
+from pathomix.evaluate.risk_groups import PATIENT, POOLED, TRAINING, RiskGroups
+from pathomix.report.layout import p_text
 from pathomix.report.style import COLUMN, HIGH, INK, LOW, MUTED, style
 
-
-def p_text(p_value: float) -> str:
-    """``p = 0.012``, ``p < 0.001``."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+_RULES = {
+    TRAINING: "Cut at the training medians.",
+    PATIENT: "Every patient once: risks z-scored inside each fold, averaged over the folds that test the patient, cut "
+    "at the median patient.",
+    POOLED: "Test rows of all folds pooled and cut at their median: a patient counts as often as tested, which makes "
+    "the p-value too small.",
+}
 
 
 def describe(groups: RiskGroups, cohort: str, method: str) -> str:
@@ -24,12 +28,25 @@ def describe(groups: RiskGroups, cohort: str, method: str) -> str:
     parts = [f"Kaplan-Meier curves of {cohort} by the risk {method} predicts."]
     for high, name in ((False, "low"), (True, "high")):
         part = patients[patients["high"] == high]
-        parts.append(f"{name.capitalize()} risk: {len(part)} patients, {int(part['event'].sum())} events.")
-    test = f"no test, {groups.problem}" if groups.p_value is None else p_text(groups.p_value)
-    parts.append(f"Log-rank: {test}.")
+        parts.append(f"{name.capitalize()} risk: {len(part)} {_noun(groups)}, {int(part['event'].sum())} events.")
+    parts += [_RULES[groups.rule], f"Log-rank: {_test(groups)}."]
+    if groups.pooled is not None:
+        rows = groups.pooled.patients["patient_id"]
+        parts.append(
+            f"Pooled over folds and cut at the median, as papers print it ({len(rows)} test rows of {rows.nunique()} "
+            f"patients, whose repetition makes the p-value too small): {_test(groups.pooled)}."
+        )
     if groups.left_out:
         parts.append(f"Left out: {'; '.join(groups.left_out)}.")
     return " ".join(parts)
+
+
+def _noun(groups: RiskGroups) -> str:
+    return "test rows" if groups.rule == POOLED else "patients"
+
+
+def _test(groups: RiskGroups) -> str:
+    return f"no test, {groups.problem}" if groups.p_value is None else p_text(groups.p_value)
 
 
 def kaplan_meier_figure(groups: RiskGroups, cohort: str, method: str, endpoint: str = "Survival") -> Figure:
@@ -60,7 +77,7 @@ def kaplan_meier_figure(groups: RiskGroups, cohort: str, method: str, endpoint: 
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         note = f"log-rank {p_text(groups.p_value)}" if groups.p_value is not None else f"no log-rank: {groups.problem}"
         axes.text(1.0, 1.035, note, transform=axes.transAxes, ha="right", va="bottom")
-        _legend(axes, groups.patients)
+        _legend(axes, groups)
         _at_risk(table, groups.patients, [tick for tick in axes.get_xticks() if 0 <= tick <= last])
         return figure
 
@@ -79,10 +96,10 @@ def _curve(axes: Axes, patients: pd.DataFrame, high: bool) -> None:
     axes.plot(censored, height, linestyle="none", marker="|", markersize=3.2, markeredgewidth=0.6, color=colour)
 
 
-def _legend(axes: Axes, patients: pd.DataFrame) -> None:
+def _legend(axes: Axes, groups: RiskGroups) -> None:
     for high, name in ((True, "high"), (False, "low")):
-        part = patients[patients["high"] == high]
-        label = f"{name} risk ({len(part)} patients, {int(part['event'].sum())} events)"
+        part = groups.patients[groups.patients["high"] == high]
+        label = f"{name} risk ({len(part)} {_noun(groups)}, {int(part['event'].sum())} events)"
         axes.plot([], [], color=HIGH if high else LOW, linestyle="-" if high else (0, (4, 1.2)), label=label)
     axes.legend(loc="upper right", borderaxespad=0.2, handlelength=2.2)
 

@@ -1,4 +1,4 @@
-"""What a reader sees of the names: order, labels and groups of methods and cohorts."""
+"""What a reader sees of names and p-values: order, labels and groups of methods and cohorts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ ORACLE = "oracle"
 def is_oracle(method: str) -> bool:
     """Whether a row knows the simulated truth: it is shown, and never ranked."""
     return method.startswith(ORACLE)
+
+
+def p_text(p_value: float) -> str:
+    """``p = 0.012``, ``p < 0.001``."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def read_study(study: StudyFiles, config: Mapping[str, Any]) -> Study:
             mine += sorted(curves, key=lambda picture: order[picture.name])
         if not mine:
             raise PathomixError(f"study {study.name}: no figure of {task}", remedy="run plot_forest for this study")
-        tasks.append(Task(task, tables, _spreads(rows), tuple(mine)))
+        tasks.append(Task(task, tables, _spreads(rows[rows["source"] == "run"]), tuple(mine)))
     settings = (config.get("studies") or {}).get(study.name) or {}
     title = settings.get("title") or study.name
     return Study(study.name, f"study-{anchor(study.name)}", title, tuple(tasks), _lineage(study.scores))

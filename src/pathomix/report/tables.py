@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,20 @@ from pathomix.core.files import write_text
 from pathomix.core.schemas import TASKS
 from pathomix.core.tables import read_table
 from pathomix.evaluate.metrics import METRICS, metrics_of
+from pathomix.evaluate.resampled import NOT_OVERLAPPING
 from pathomix.evaluate.schemas import SCORES
-from pathomix.report.layout import Layout, is_oracle
+from pathomix.report.captions import SIGNIFICANT, difference_caption, published_caption, results_caption
+from pathomix.report.layout import Layout, is_oracle, p_text
+from pathomix.report.published import PUBLISHED, PUBLISHED_COLUMNS, RUN, Published
 
 DECIMALS = 3
-_DIFFERENCE_CAPTION = (
-    "Mean of the row less mean of the reference row; in brackets the 95 % percentile interval of the paired bootstrap "
-    "(both rows meet the same resampled patients). Bold: the interval excludes 0."
-)
 _DASH = "\N{EN DASH}"
 _COLUMNS = [
     *("task", "metric", "group", "method", "label", "cohort", "scheme", "mean", "sd_folds", "half_width", "sd_seeds"),
     *("lower", "upper", "reference", "difference", "difference_lower", "difference_upper"),
+    *("resampled_t", "resampled_p", "wilcoxon_p", "test_ratio", "test_reason", "unit"),
     *("n_patients", "n_events", "n_missing", "folds_used", "folds_total", "seeds", "resamples"),
-    *("rank", "reason"),
+    *("rank", "reason", "source", *PUBLISHED_COLUMNS),
 ]
 
 
@@ -42,10 +42,12 @@ class Cell:
 
     Attributes:
         mean: ``0.812``, or None where the metric is missing.
-        sd: Standard deviation over folds, None with a single fold.
+        sd: Standard deviation over folds, None with a single fold; of a published value the ± as printed.
         interval: (lower, upper) of the patient bootstrap.
         mark: ``best``, ``second`` or nothing.
         note: Letter of the footnote, or nothing.
+        half_width: Half-width of the 95 % t-interval over folds.
+        test: ``p = 0.012, Wilcoxon p = 0.030``.
     """
 
     mean: str | None
@@ -53,14 +55,18 @@ class Cell:
     interval: tuple[str, str] | None = None
     mark: str = ""
     note: str = ""
+    half_width: str | None = None
+    test: str = ""
 
     @property
     def text(self) -> str:
-        """``0.812 ± 0.020 [0.780, 0.840]``, an en dash where missing."""
+        """``0.812 ± 0.020 (0.011) [0.780, 0.840]``, an en dash where missing."""
         if self.mean is None:
             return _DASH
         spread = f" ± {self.sd}" if self.sd else ""
-        return f"{self.mean}{spread}" + (f" [{self.interval[0]}, {self.interval[1]}]" if self.interval else "")
+        spread += f" ({self.half_width})" if self.half_width else ""
+        interval = f" [{self.interval[0]}, {self.interval[1]}]" if self.interval else ""
+        return f"{self.mean}{spread}{interval}" + (f", {self.test}" if self.test else "")
 
 
 _CellOf = Callable[["pd.Series | None", pd.DataFrame, tuple[str, str], dict[str, str]], Cell]
@@ -68,15 +74,17 @@ _CellOf = Callable[["pd.Series | None", pd.DataFrame, tuple[str, str], dict[str,
 
 @dataclass(frozen=True)
 class Heading:
-    """Column heading: the cohort and its size."""
+    """Column heading: the cohort and its size; without one a column of published values."""
 
     label: str
-    patients: int
+    patients: int | None
     events: int | None
 
     @property
     def size(self) -> str:
         """``n = 569, 187 events``."""
+        if self.patients is None:
+            return "as printed"
         return f"n = {self.patients}" + ("" if self.events is None else f", {self.events} events")
 
 
@@ -105,11 +113,11 @@ class ResultsTable:
 
 
 def tidy(scores: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Scores in the order of the tables, with labels and ranks.
+    """Scores in the order of the tables, with labels and ranks; `source` is ``run``, published values are empty.
 
     The rank counts the methods of a column whose printed mean is higher; oracle rows and missing cells have none.
     """
-    rows = scores.copy()
+    rows = scores.assign(source=RUN, **{name: np.nan for name in PUBLISHED_COLUMNS})
     rows["label"] = [layout.label(method).label for method in rows["method"]]
     rows["group"] = [layout.label(method).group for method in rows["method"]]
     oracle = rows["method"].map(is_oracle)
@@ -136,15 +144,15 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Inverse of `to_csv`, bit for bit."""
     kinds: dict[Hashable, Any] = {name: "Int64" for name in _COLUMNS if name.startswith("n_")}
     kinds |= dict.fromkeys(("folds_used", "folds_total", "seeds", "resamples", "rank"), "Int64")
-    kinds |= dict.fromkeys(("task", "metric", "group", "method", "label", "cohort", "scheme"), "str")
-    kinds["reference"] = "object"
+    kinds |= dict.fromkeys(("task", "metric", "group", "method", "label", "cohort", "scheme", "source"), "str")
+    kinds |= dict.fromkeys(("reference", "test_reason", "unit", "published_method", "published_source"), "object")
     frame = pd.read_csv(path, dtype=kinds, float_precision="round_trip", keep_default_na=False, na_values=[""])
     return frame.assign(group=frame["group"].fillna(""), reason=frame["reason"].astype(object))
 
 
 def results_table(rows: pd.DataFrame, metric: str) -> ResultsTable:
     """Lay one metric of the tidy rows out as a table."""
-    return _laid_out(rows[rows["metric"] == metric], metric, METRICS[metric].label, _cell, _caption)
+    return _laid_out(rows[rows["metric"] == metric], metric, METRICS[metric].label, _cell, results_caption)
 
 
 def difference_table(rows: pd.DataFrame, metric: str) -> ResultsTable | None:
@@ -155,13 +163,41 @@ def difference_table(rows: pd.DataFrame, metric: str) -> ResultsTable | None:
         return None
     reference = rows.loc[rows["method"] == mine["reference"].iloc[0], "label"].iloc[0]
     title = f"{METRICS[metric].label}, difference to {reference}"
-    return _laid_out(mine, f"{metric} difference", title, _difference_cell, lambda _: _DIFFERENCE_CAPTION)
+    return _laid_out(mine, f"{metric} difference", title, _difference_cell, difference_caption)
+
+
+def published_table(rows: pd.DataFrame, metric: str) -> ResultsTable | None:
+    """Rows of the study beside the published rows they answer to, None where no row names one."""
+    mine = rows[(rows["metric"] == metric) & (rows["source"] == RUN)]
+    known = mine[mine["published_mean"].notna()]
+    if known.empty:
+        return None
+    mine = mine[mine["method"].isin(known["method"]) & mine["cohort"].isin(known["cohort"])]
+    title = f"{METRICS[metric].label}, here and as published"
+    ours = _laid_out(mine, f"{metric} published", title, _unranked_cell, published_caption)
+    theirs = _laid_out(mine, "", title, _published_cell, published_caption)
+    headings = [
+        heading
+        for here in ours.headings
+        for heading in (replace(here, label=f"{here.label}, here"), Heading(f"{here.label}, published", None, None))
+    ]
+    # Both halves number their notes from a: those of the published half come after.
+    letters = {text: letter for letter, text in ours.notes}
+    moved = {letter: _letter(text, letters) for letter, text in theirs.notes}
+    body = []
+    for left, right in zip(ours.rows, theirs.rows, strict=True):
+        printed = [replace(cell, note=moved.get(cell.note, "")) for cell in right.cells]
+        pairs = zip(left.cells, printed, strict=True)
+        body.append(replace(left, cells=tuple(cell for pair in pairs for cell in pair)))
+    notes = tuple((letter, text) for text, letter in letters.items())
+    return replace(ours, headings=tuple(headings), rows=tuple(body), notes=notes)
 
 
 def tables_of(rows: pd.DataFrame, task: str) -> list[ResultsTable]:
-    """Every table of one task: each metric, followed by its differences to the reference row."""
+    """Every table of one task: each metric, its differences to the reference row, its published counterparts."""
     present = [metric.name for metric in metrics_of(task) if (rows["metric"] == metric.name).any()]
-    laid = [table for name in present for table in (results_table(rows, name), difference_table(rows, name))]
+    makers = (results_table, difference_table, published_table)
+    laid = [maker(rows, name) for name in present for maker in makers]
     return [table for table in laid if table is not None]
 
 
@@ -196,6 +232,8 @@ def _laid_out(
 def _cell(row: pd.Series | None, rows: pd.DataFrame, key: tuple[str, str], letters: dict[str, str]) -> Cell:
     if row is None:
         return Cell(None, note=_letter("not run on this cohort", letters))
+    if row["source"] == PUBLISHED:
+        return _published_cell(row, rows, key, letters)
     reason = row["reason"] if isinstance(row["reason"], str) else ""
     if pd.isna(row["mean"]):
         return Cell(None, note=_letter(reason or "missing without a stated reason", letters))
@@ -210,20 +248,40 @@ def _cell(row: pd.Series | None, rows: pd.DataFrame, key: tuple[str, str], lette
         None if pd.isna(row["lower"]) else (_number(row["lower"]), _number(row["upper"])),
         "" if pd.isna(row["rank"]) else mark.get(int(row["rank"]), ""),
         _letter(reason, letters) if reason else "",
+        None if pd.isna(row["half_width"]) else _number(row["half_width"]),
     )
 
 
+def _unranked_cell(row: pd.Series | None, rows: pd.DataFrame, key: tuple[str, str], letters: dict[str, str]) -> Cell:
+    return replace(_cell(row, rows, key, letters), mark="")
+
+
+def _published_cell(row: pd.Series | None, rows: pd.DataFrame, key: tuple[str, str], letters: dict[str, str]) -> Cell:
+    """A printed value with its printed ±: no interval, no rank."""
+    if row is None or pd.isna(row["published_mean"]):
+        return Cell(None, note=_letter("not published for this cohort", letters))
+    spread = None if pd.isna(row["published_spread"]) else _number(row["published_spread"])
+    printed = "" if row["source"] == PUBLISHED else _letter(f"published as {row['published_method']}", letters)
+    return Cell(_number(row["published_mean"]), spread, note=printed)
+
+
 def _difference_cell(row: pd.Series | None, rows: pd.DataFrame, key: tuple[str, str], letters: dict[str, str]) -> Cell:
-    """A difference with its sign; bold where the interval excludes 0."""
+    """A difference with its sign and its tests over folds; bold as `difference_caption` says."""
     if row is None or pd.isna(row["difference"]):
         reason = "not run on this cohort" if row is None else "no value, or not on the folds of the reference"
         return Cell(None, note=_letter(reason, letters))
-    lower, upper = row["difference_lower"], row["difference_upper"]
+    lower, upper, p = (row[name] for name in ("difference_lower", "difference_upper", "resampled_p"))
     known = not pd.isna(lower)
+    apart = p < SIGNIFICANT if not pd.isna(p) else known and (lower > 0 or upper < 0)
+    tests = [] if pd.isna(p) else [p_text(p)]
+    tests += [] if pd.isna(row["wilcoxon_p"]) else [f"Wilcoxon {p_text(row['wilcoxon_p'])}"]
+    reason = row["test_reason"] if isinstance(row["test_reason"], str) else ""
     return Cell(
         f"{row['difference']:+.{DECIMALS}f}",
         interval=(f"{lower:+.{DECIMALS}f}", f"{upper:+.{DECIMALS}f}") if known else None,
-        mark="best" if known and (lower > 0 or upper < 0) else "",
+        mark="best" if apart else "",
+        note=_letter(reason, letters) if reason and reason != NOT_OVERLAPPING else "",
+        test=", ".join(tests),
     )
 
 
@@ -241,31 +299,6 @@ def _letter(text: str, letters: dict[str, str]) -> str:
             number -= 1
         letters[text] = letter
     return letters[text]
-
-
-def _span(values: pd.Series, one: str) -> str:
-    """``5 folds``, ``1 seed``, ``5 to 15 folds``."""
-    low, high = int(values.min()), int(values.max())
-    return f"{low} {one}" + ("" if low == 1 else "s") if low == high else f"{low} to {high} {one}s"
-
-
-def _caption(rows: pd.DataFrame) -> str:
-    seeds = "" if rows["seeds"].max() == 1 else f" ({_span(rows['seeds'], 'seed')} averaged within each fold)"
-    folds, several = _span(rows["folds_total"], "fold"), rows["folds_total"].max() > 1
-    spread = f"Mean ± standard deviation over {folds}" if several else f"Value on {folds}"
-    ranked = rows["rank"].notna().groupby([rows["cohort"], rows["scheme"]]).sum().max()
-    parts = [
-        f"{spread}{seeds}, and in brackets the 95 % percentile interval of "
-        f"{int(rows['resamples'].max()):,} bootstrap resamples of the patients.",
-        "One prediction per patient and fold; higher is better.",
-    ]
-    if ranked > 1:
-        parts.append("Bold: best of the column" + ("; underlined: second best." if ranked > 2 else "."))
-    if rows["method"].map(is_oracle).any():
-        parts.append("Oracle rows know the simulated truth; they bound what a method can reach and are not ranked.")
-    if rows["mean"].isna().any() or np.asarray(rows["reason"].notna()).any():
-        parts.append("Letters refer to the notes.")
-    return " ".join(parts)
 
 
 _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
@@ -301,6 +334,7 @@ def make_tables(
     cohort_order: Sequence[str],
     method_labels: Mapping[str, Any],
     output_dir: str | os.PathLike[str],
+    published: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `survival` and `subtype` as CSV, Markdown and LaTeX.
 
@@ -311,11 +345,14 @@ def make_tables(
         cohort_order: Order of the columns.
         method_labels: See `Layout.of`.
         output_dir: Where the six files go.
+        published: Published values to stand beside the rows; see `published.Settings`.
 
     Raises:
-        PathomixError: The scores or the labels are not what they should be.
+        PathomixError: The scores, the labels or the published values are not what they should be.
     """
     rows = tidy(read_table(scores_path, SCORES), Layout.of(cohort_order, method_labels))
+    if published:
+        rows = Published.of(published).beside(rows)
     for task in TASKS:
         mine = rows[rows["task"] == task]
         tables = tables_of(mine, task)

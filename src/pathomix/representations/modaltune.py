@@ -94,7 +94,8 @@ class ModalTuneRepresentation:
         with seeded(derived_seed(seed, "network")):
             network = self._network(readers)
         fitted = FittedModalTune(self, network, readers, _projection(projector, centre), pd.DataFrame())
-        selection = Selection.of(settings.value("selection"), train, valid, fitted, inputs)
+        criterion, standardise = settings.value("selection"), settings.value("standardised_probe")
+        selection = Selection.of(criterion, standardise, train, valid, fitted, inputs)
         trainer = Trainer(
             network, inputs, unit_targets(projector(texts), centre), settings, seed, self.precision(), selection
         )

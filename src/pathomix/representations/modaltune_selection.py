@@ -28,6 +28,7 @@ class Selection:
     Attributes:
         criterion: ``valid_balanced_accuracy``: of the subtype probe; ``both_tasks``: the mean of it and of Harrell's c
             of the survival probe, or the one of them that can be computed.
+        standardise: Whether the subtype probe sees z-scores of the training vectors.
         model: The model, while it is trained.
         train: Training patients.
         valid: Valid patients.
@@ -36,6 +37,7 @@ class Selection:
     """
 
     criterion: str
+    standardise: bool
     model: FittedModalTune
     train: Cases
     valid: Cases
@@ -44,7 +46,13 @@ class Selection:
 
     @classmethod
     def of(
-        cls, criterion: str, train: Cases, valid: Cases, model: FittedModalTune, fitted_on: CaseInputs
+        cls,
+        criterion: str,
+        standardise: bool,
+        train: Cases,
+        valid: Cases,
+        model: FittedModalTune,
+        fitted_on: CaseInputs,
     ) -> Selection | None:
         """The selection, or None for the criterion ``last``.
 
@@ -61,7 +69,7 @@ class Selection:
                 offending=sorted(set(scored_on.missing.values())),
                 remedy="set `selection: last`, or a scheme with a valid part",
             )
-        return cls(criterion, model, train, valid, fitted_on, scored_on)
+        return cls(criterion, standardise, model, train, valid, fitted_on, scored_on)
 
     def __call__(self, epoch: int) -> dict[str, float]:
         """Scores after an epoch, and `score` to select by; NaN where there is nothing to compute one of."""
@@ -82,7 +90,7 @@ class Selection:
         if len(classes) < 2:
             return math.nan
         codes = [_codes(frame, classes) for frame in (fitted, scored)]
-        return subtype_score(train.to_numpy(), codes[0], valid.to_numpy(), codes[1])
+        return subtype_score(train.to_numpy(), codes[0], valid.to_numpy(), codes[1], standardise=self.standardise)
 
     def _survival(self, train: pd.DataFrame, valid: pd.DataFrame) -> float:
         fitted, scored = (

@@ -94,6 +94,11 @@ SWITCHES = MappingProxyType(
             "Epoch of the model: by balanced accuracy of the subtype probe on the valid part, by the mean of it and "
             "the concordance of the survival probe, or the last.",
         ),
+        "standardised_probe": Switch(
+            False, False, True, (True, False),
+            "Whether the subtype probe of the selection sees z-scores; without, its penalty outweighs vectors of small "
+            "spread. The probes of the table have a parameter of their own, `standardise`.",
+        ),
         "inner_folds": Switch(
             0, 0, 5, (),
             "Models fitted without a part of the training patients each, so that probes are fitted on vectors of "
@@ -195,6 +200,7 @@ class ModalTuneSettings:
     centred_targets: bool | None = None
     learning_rate_rule: str | None = None
     selection: str | None = None
+    standardised_probe: bool | None = None
     inner_folds: int | None = None
     save_projector: bool | None = None
     precision: str | None = None

@@ -203,8 +203,9 @@ def _fitted(cell: TrainingCell, representation: Representation, unit: _Unit, roo
 def _write(folder: Path, key: str, fitted: FittedRepresentation, unit: _Unit) -> dict[str, Any]:
     write_table(fitted.history(), MODEL_HISTORY, folder / "history.parquet", unit.provenance)
     patients = {"trained_on": [str(p) for p in unit.train.ids], "held_out": list(unit.held_out)}
-    metadata = {METADATA_KEY: unit.provenance.to_json(), "patients": json.dumps(patients)}
-    write_arrays(folder / "model.safetensors", fitted.state(), metadata)
+    # One entry only: safetensors writes several in changing order, and equal content must give equal bytes.
+    lineage = replace(unit.provenance, parameters={**unit.provenance.parameters, "patients": patients})
+    write_arrays(folder / "model.safetensors", fitted.state(), {METADATA_KEY: lineage.to_json()})
     return write_record(folder, key, _FILES, {"provenance": unit.provenance.to_dict()})
 
 
@@ -360,7 +361,7 @@ def read_model(
         whole = file_digest(path) == row["sha256"]
         with safe_open(path, framework="numpy") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            patients: dict[str, list[str]] = json.loads(file.metadata()["patients"])
+            patients: dict[str, list[str]] = Provenance.from_json(file.metadata()[METADATA_KEY]).parameters["patients"]
     except Exception as error:  # safetensors raises an exception class of its own for damaged files
         raise PathomixError(f"{path}: cannot be read ({error})", remedy="run train_representation again") from error
     if not whole:

@@ -208,7 +208,7 @@ def require_same_protocol(first: Mapping[str, Any], second: Mapping[str, Any]) -
     ]
     if different:
         raise PathomixError(
-            "scGPT embeddings were made in different ways",
+            "embeddings were made in different ways",
             offending=different,
             remedy="embed both with the same checkpoint, settings and panel",
         )

@@ -28,6 +28,24 @@ def batches(strata: NDArray[np.int64], batch_size: int, generator: np.random.Gen
             yield rows
 
 
+def event_batches(
+    event: NDArray[np.int64], batch_size: int, least: int, generator: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """`batches` of which each has at least `least` events, or all there are where there are fewer.
+
+    Where a batch lacks some, events drawn from the others take the places of censored rows, so that an event may be in
+    several batches of an epoch but never twice in one.
+    """
+    happened = np.flatnonzero(event == 1)
+    for rows in batches(event, batch_size, generator):
+        own, censored = rows[event[rows] == 1], rows[event[rows] != 1]
+        lacking = min(least, len(happened)) - len(own)
+        if lacking > 0:
+            more = generator.choice(np.setdiff1d(happened, own), lacking, replace=False)
+            rows = np.concatenate([own, more, censored[lacking:]])
+        yield rows
+
+
 def stratified_folds(strata: NDArray[np.int64], folds: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """Fold number of each row, every stratum spread evenly over the folds."""
     result = np.empty(len(strata), dtype=np.int64)

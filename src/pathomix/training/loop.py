@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,11 @@ OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "radam": torch.optim.RAdam,
 }
+FURTHER_OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+}
+"""Only for methods that offer them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Recipe:
         l1: Weight of the sum of absolute parameter values.
         patience: Epochs without a better score on the valid part before stopping, the best epoch being kept;
             None: no selection, the last epoch is the model.
-        optimiser: Key of OPTIMISERS.
+        optimiser: Key of OPTIMISERS or FURTHER_OPTIMISERS.
     """
 
     epochs: int
@@ -61,6 +68,23 @@ class Epoch:
     skipped: int
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """Points at which a method takes part in its own training; None = as for every other method.
+
+    Attributes:
+        groups: Parameter groups of the optimiser, with what else they carry; one without `lr` has the recipe's.
+        order: From the epoch, counted from 0, and the generator of the batch order to the rows of each batch.
+        step: Takes the step of the optimiser once the gradients are there.
+        measure: Called after each epoch, the model in evaluation mode.
+    """
+
+    groups: Sequence[dict[str, Any]] | None = None
+    order: Callable[[int, np.random.Generator], Iterator[NDArray[np.int64]]] | None = None
+    step: Callable[[torch.optim.Optimizer], None] | None = None
+    measure: Callable[[int], None] | None = None
+
+
 def optimise(
     model: nn.Module,
     loss: Callable[[NDArray[np.int64]], Tensor | None],
@@ -68,6 +92,7 @@ def optimise(
     recipe: Recipe,
     seed: int,
     score: Callable[[], float] | None = None,
+    hooks: Hooks | None = None,
 ) -> list[Epoch]:
     """Train `model` in place and leave it in evaluation mode with the selected parameters.
 
@@ -79,6 +104,7 @@ def optimise(
         recipe: Optimisation settings.
         seed: Of the batch order; dropout uses torch's stream, see `seeding.seeded`.
         score: Higher-is-better score of the current model on the valid part; needed with `patience`.
+        hooks: Where the method takes part.
 
     Raises:
         PathomixError: The loss is not finite, or selection is asked for without a valid part.
@@ -86,14 +112,21 @@ def optimise(
     if recipe.patience is not None and score is None:
         raise PathomixError("no valid part to select the epoch on", remedy="set `selection: last` for this method")
     generator = np.random.default_rng(seed)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = OPTIMISERS[recipe.optimiser](parameters, lr=recipe.learning_rate, weight_decay=recipe.l2)
+    hooks = hooks or Hooks()
+    parameters = _trained(model) if hooks.groups is None else hooks.groups
+    kind = {**OPTIMISERS, **FURTHER_OPTIMISERS}[recipe.optimiser]
+    optimiser = kind(parameters, lr=recipe.learning_rate, weight_decay=recipe.l2)
+    rates = [group["lr"] for group in optimiser.param_groups]
     history: list[Epoch] = []
     best, best_state, best_step = -math.inf, _copy(model), -1
     for step in range(recipe.epochs):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * recipe.factor(step)
-        mean, skipped = _epoch(model, loss, strata, recipe, optimiser, generator)
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * recipe.factor(step)
+        rows = hooks.order(step, generator) if hooks.order else batches(strata, recipe.batch_size, generator)
+        mean, skipped = _epoch(model, loss, rows, recipe.l1, optimiser, hooks.step)
+        if hooks.measure is not None:
+            model.eval()
+            hooks.measure(step)
         value = math.nan
         if recipe.patience is not None and score is not None:
             model.eval()
@@ -114,15 +147,15 @@ def optimise(
 def _epoch(
     model: nn.Module,
     loss: Callable[[NDArray[np.int64]], Tensor | None],
-    strata: NDArray[np.int64],
-    recipe: Recipe,
+    order: Iterator[NDArray[np.int64]],
+    l1: float,
     optimiser: torch.optim.Optimizer,
-    generator: np.random.Generator,
+    take_step: Callable[[torch.optim.Optimizer], None] | None,
 ) -> tuple[float, int]:
     model.train()
     losses: list[float] = []
     skipped = 0
-    for rows in batches(strata, recipe.batch_size, generator):
+    for rows in order:
         value = loss(rows)
         if value is None:
             skipped += 1
@@ -132,11 +165,14 @@ def _epoch(
             raise PathomixError(
                 "the training loss is not finite", remedy="lower `learning_rate` or set `clip` for the z-scores"
             )
-        if recipe.l1:
-            value = value + recipe.l1 * torch.stack([p.abs().sum() for p in _trained(model)]).sum()
+        if l1:
+            value = value + l1 * torch.stack([p.abs().sum() for p in _trained(model)]).sum()
         optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        if take_step is None:
+            optimiser.step()
+        else:
+            take_step(optimiser)
     return (float(np.mean(losses)) if losses else math.nan), skipped
 
 

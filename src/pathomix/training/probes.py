@@ -57,6 +57,12 @@ class LogisticProbe:
         return self.classes[best]
 
 
+def column_scaling(train: ArrayLike) -> tuple[Floats, Floats]:
+    """What is taken off and divided by for z-scores of the training vectors [n, d]; constant columns become 0."""
+    rows = np.asarray(train, dtype=np.float64)
+    return rows.mean(axis=0), np.where(np.ptp(rows, axis=0) > 0, rows.std(axis=0), 1.0)
+
+
 def fit_logistic(
     vectors: ArrayLike,
     label: ArrayLike,
@@ -106,14 +112,18 @@ def subtype_score(
     held: ArrayLike,
     held_label: ArrayLike,
     *,
+    standardise: bool = False,
     inverse_regularisation: float = INVERSE_REGULARISATION,
     max_iter: int = MAX_ITER,
 ) -> float:
     """Balanced accuracy on held-out vectors of the logistic probe fitted on training vectors.
 
     The mean recall of the classes present among the held-out labels; rows labelled -1 do not count on either side. NaN
-    where no held-out row is labelled.
+    where no held-out row is labelled. With `standardise` the probe sees z-scores of the training vectors.
     """
+    if standardise:
+        shift, scale = column_scaling(train)
+        train, held = (np.asarray(train) - shift) / scale, (np.asarray(held) - shift) / scale
     codes = np.asarray(held_label, dtype=np.int64).ravel()
     known = codes != UNLABELLED
     if not known.any():

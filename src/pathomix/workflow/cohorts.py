@@ -31,6 +31,8 @@ RAW_FILES = (
     "truth.parquet",
     "oracle.json",
 )
+# Keys of an entry that name the user's own files.
+_OWN_FILES = ("weights", "tokenizer", "aliases")
 
 
 class CohortPlan:
@@ -67,14 +69,14 @@ class CohortPlan:
         return filled
 
     def with_paths(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """An entry of the configuration with ``{data}`` in the paths of its weights written out."""
-        paths = {key: entry[key].format(data=self.data) for key in ("weights", "tokenizer") if entry.get(key)}
+        """An entry of the configuration with ``{data}`` in the paths of the user's files written out."""
+        paths = {key: entry[key].format(data=self.data) for key in _OWN_FILES if entry.get(key)}
         return {**entry, **paths}
 
     def given_files(self, entry: Mapping[str, Any]) -> list[str]:
-        """The user's own files an entry names (weights, tokenizer); a folder counts by its files, not by its date."""
+        """The user's own files an entry names; a folder counts by its files, not by its date."""
         found = []
-        for name in (entry[key] for key in ("weights", "tokenizer") if entry.get(key)):
+        for name in (entry[key] for key in _OWN_FILES if entry.get(key)):
             folder = self._root / name
             inside = [path for path in sorted(folder.rglob("*")) if path.is_file()] if folder.is_dir() else []
             found += [str(Path(name) / path.relative_to(folder)) for path in inside] or [name]

@@ -13,13 +13,17 @@ from pathomix.core.errors import PathomixError
 from pathomix.methods.registry import METHODS
 from pathomix.workflow.cohorts import CohortPlan
 from pathomix.workflow.digest import script_digest
+from pathomix.workflow.expression import ExpressionPlan
+from pathomix.workflow.regions import RegionPlan
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
 from pathomix.workflow.vectors import VectorPlan
 
 log = logging.getLogger(__name__)
 
 # Keys of a method's entry that say how the row looks and what it is fed, not how it is fitted.
-_ROW_KEYS = ("label", "group", "encoder", "representation", "source", "token", "seeds")
+_ROW_KEYS = (
+    "label", "group", "encoder", "representation", "source", "token", "expression_vectors", "regions", "seeds",
+)  # fmt: skip
 _SLIDE_PARAMETERS = {
     "tissue": ("pathomix.slides.segment", "TissueParameters"),
     "tiles": ("pathomix.slides.tiles", "TileParameters"),
@@ -74,8 +78,11 @@ class Plan:
         self.shards: int = config["slides"]["shards"]
         self.max_lost_share: float = config["slides"]["max_lost_share"]
         self.vectors = VectorPlan(config, root, self.cohorts)
+        self.expression = ExpressionPlan(config, root, self.cohorts)
+        self.regions = RegionPlan(config, root, self.cohorts)
         self._check()
-        self.left_out = {n: why for n, e in self.methods.items() if (why := self.vectors.absent(e))}
+        absent = {n: self.vectors.absent(e) or self.expression.absent(e) for n, e in self.methods.items()}
+        self.left_out = {name: why for name, why in absent.items() if why}
         for name, why in self.left_out.items():
             log.warning("row %s is left out: %s", name, why)
         self.studies = {name: self._present(name, entry) for name, entry in config["studies"].items()}
@@ -126,11 +133,13 @@ class Plan:
             check_known([entry["representation"]], known, f"{key}.representation", "representations")
         if "source" in entry:
             check_known([entry["source"]], self.cohorts.names, f"{key}.source", "cohorts")
-        if ("representation" in entry) != (entry.get("method") == "probe"):
-            raise PathomixError(
-                f"configuration key {key}: `representation` and `method: probe` go together",
-                remedy="name the representation the probe reads, or take `representation` out",
-            )
+        if "expression_vectors" in entry:
+            named = [entry["expression_vectors"]]
+            check_known(named, self.expression.names, f"{key}.expression_vectors", "expression_encoders or smoothing")
+        if "regions" in entry:
+            check_known([entry["regions"]], self.regions.names, f"{key}.regions", "regions")
+        if entry.get("method") == "probe" and "representation" not in entry:
+            raise PathomixError(f"configuration key {key}: the probe reads nothing", remedy="name its `representation`")
 
     def _check_method(self, entry: Mapping[str, Any], key: str) -> None:
         if entry.get("method") not in METHODS:
@@ -184,6 +193,16 @@ class Plan:
         members = self.cohorts.members(cohort) if encoder else []
         return [f"{self.results}/features/{encoder}/{member}.parquet" for member in members]
 
+    def expression_vectors(self, method: str, cohort: str) -> list[str]:
+        """Embedded expression a method reads, if it reads any."""
+        name = self.methods[method].get("expression_vectors")
+        return [self.expression.vectors(name, cohort)] if name else []
+
+    def region_files(self, method: str, cohort: str) -> list[str]:
+        """Regions of interest a method reads, if it reads any."""
+        name = self.methods[method].get("regions")
+        return self.regions.regions_of(name, cohort) if name else []
+
     def token_option(self, method: str) -> str:
         """Command-line option that picks one of a representation's vectors, empty for the general one."""
         token = self.methods[method].get("token")
@@ -236,6 +255,17 @@ class Plan:
         entries = {name: self.methods[name] for name in self.studies[study]["methods"]}
         return {n: {"label": e.get("label", n), "group": e.get("group", "")} for n, e in entries.items()}
 
+    def published(self, study: str) -> dict[str, Any]:
+        """Published values a study shows beside its rows, of the rows that are run."""
+        given = self.studies[study].get("published", {})
+        rows = {row: name for row, name in given.get("rows", {}).items() if row not in self.left_out}
+        return {**given, "rows": rows} if given else {}
+
+    def published_files(self, study: str) -> list[str]:
+        """Files of published values a study reads."""
+        given = self.published(study)
+        return [given["file"]] if given else []
+
     def report_figures(self, study: str) -> list[str]:
         """Figures of a study the report shows."""
         folder = f"{self.results}/figures/{study}"
@@ -280,6 +310,14 @@ class Plan:
             for method in entry["methods"]
             if "encoder" in self.methods[method]
             for cohort in used
+        }
+        indices |= {
+            f"{self.results}/regions/{self.methods[method]['regions']}/{member}.quarantine.tsv"
+            for entry in entries
+            for method in entry["methods"]
+            if "regions" in self.methods[method]
+            for cohort in entry["cohorts"]
+            for member in self.cohorts.members(cohort)
         }
         return [*(f"{self.results}/cohort/{cohort}/quarantine.tsv" for cohort in used), *sorted(indices)]
 

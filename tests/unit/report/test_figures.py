@@ -15,7 +15,8 @@ from pathomix.evaluate.risk_groups import risk_groups
 from pathomix.evaluate.schemas import SCORES
 from pathomix.evaluate.study import evaluate_study
 from pathomix.report.figures import plot_forests, plot_kaplan_meier
-from pathomix.report.kaplan_meier import kaplan_meier_figure, p_text
+from pathomix.report.kaplan_meier import describe, kaplan_meier_figure
+from pathomix.report.layout import p_text
 from pathomix.report.style import HIGH, LOW, MUTED, method_looks
 
 
@@ -114,3 +115,22 @@ def test_looks_tell_methods_apart_and_stay_when_one_is_added():
     assert len(set(looks.values())) == 31 and looks["oracle"][0] == MUTED
     assert method_looks(methods[:5]) == {name: looks[name] for name in methods[:5]}
     assert all(len(to_rgb(colour)) == 3 for colour, _ in looks.values())
+
+
+def test_the_caption_names_the_rule_and_gives_the_pooled_test_beside_it(hand_made, tmp_path):
+    table = hand_made.cohort_table("north", 60, 1)
+
+    def repeated(row, frame):
+        tested = np.random.default_rng([3, row["fold"]]).permutation(sorted(set(frame["patient_id"])))[:20]
+        return frame.assign(part=np.where(frame["patient_id"].isin(tested), "test", "train"))
+
+    indices = hand_made.write_study(tmp_path, {"a": 0.9}, {"north": table}, folds=5, change=repeated)
+    runs = read_runs(indices, tmp_path)
+    groups = risk_groups(runs, "a", "north", "kfold")
+    text = describe(groups, "north", "A")
+    assert "z-scored inside each fold" in text and f"(100 test rows of {len(groups.patients)} patients" in text
+    assert f"Log-rank: {p_text(groups.p_value)}." in text and text.endswith(f"{p_text(groups.pooled.p_value)}.")
+    pooled = risk_groups(runs, "a", "north", "kfold", "pooled")
+    assert "test rows" in describe(pooled, "north", "A") and "p-value too small" in describe(pooled, "north", "A")
+    legend = kaplan_meier_figure(pooled, "north", "A").axes[0].get_legend()
+    assert all("test rows" in entry.get_text() for entry in legend.get_texts())

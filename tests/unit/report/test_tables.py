@@ -8,6 +8,7 @@ import pytest
 
 from pathomix.core.provenance import Provenance
 from pathomix.core.tables import write_table
+from pathomix.evaluate.resampled import NOT_OVERLAPPING
 from pathomix.evaluate.schemas import SCORES
 from pathomix.report.layout import Layout
 from pathomix.report.tables import (
@@ -46,6 +47,12 @@ def score(method, cohort, mean, **changes):
         "difference": np.nan,
         "difference_lower": np.nan,
         "difference_upper": np.nan,
+        "resampled_t": np.nan,
+        "resampled_p": np.nan,
+        "wilcoxon_p": np.nan,
+        "test_ratio": np.nan,
+        "test_reason": None,
+        "unit": "patient",
         "n_patients": 100 if cohort == "north" else 60,
         "n_events": 40 if cohort == "north" else 30,
         "n_missing": 0,
@@ -78,18 +85,19 @@ def table(scores):
 
 
 MARKDOWN = """\
-**Survival: Harrell's concordance index.** Mean ± standard deviation over 5 folds, and in brackets the 95 % percentile \
-interval of 1,000 bootstrap resamples of the patients. One prediction per patient and fold; higher is better. Bold: \
-best of the column; underlined: second best. Oracle rows know the simulated truth; they bound what a method can reach \
-and are not ranked. Letters refer to the notes.
+**Survival: Harrell's concordance index.** Mean ± standard deviation over 5 folds, in parentheses the half-width of \
+the 95 % t-interval over the folds, and in brackets the 95 % percentile interval of 1,000 bootstrap resamples of the \
+patients. One prediction per patient and fold; higher is better. Bold: best of the column; underlined: second best. \
+Oracle rows know the simulated truth; they bound what a method can reach and are not ranked. Letters refer to the \
+notes.
 
 | Method | south (n = 60, 30 events) | north (n = 100, 40 events) |
 |:--|:-:|:-:|
 | *Genes* | | |
-| Ridge\\_Cox | 0.610 ± 0.020 [0.560, 0.660]<sup>a</sup> | **0.700 ± 0.020 [0.650, 0.750]** |
-| S-MLP | –<sup>b</sup> | **0.700 ± 0.020 [0.650, 0.750]**<sup>c</sup> |
-| ABMIL | –<sup>d</sup> | 0.650 ± 0.020 [0.600, 0.700] |
-| Oracle (not ranked) | 0.800 ± 0.020 [0.750, 0.850] | 0.900 ± 0.020 [0.850, 0.950] |
+| Ridge\\_Cox | 0.610 ± 0.020 (0.025) [0.560, 0.660]<sup>a</sup> | **0.700 ± 0.020 (0.025) [0.650, 0.750]** |
+| S-MLP | –<sup>b</sup> | **0.700 ± 0.020 (0.025) [0.650, 0.750]**<sup>c</sup> |
+| ABMIL | –<sup>d</sup> | 0.650 ± 0.020 (0.025) [0.600, 0.700] |
+| Oracle (not ranked) | 0.800 ± 0.020 (0.025) [0.750, 0.850] | 0.900 ± 0.020 (0.025) [0.850, 0.950] |
 
 <sup>a</sup> mean over 4 of 5 folds; fold 2: no event among the test patients
 
@@ -106,11 +114,11 @@ LATEX = r"""
  & {\footnotesize n = 60, 30 events} & {\footnotesize n = 100, 40 events} \\
 \midrule
 \multicolumn{3}{l}{\emph{Genes}} \\
-Ridge\_Cox & 0.610 $\pm$ 0.020 [0.560, 0.660]\textsuperscript{a} & \textbf{0.700 $\pm$ 0.020 [0.650, 0.750]} \\
-S-MLP & --\textsuperscript{b} & \textbf{0.700 $\pm$ 0.020 [0.650, 0.750]}\textsuperscript{c} \\
-ABMIL & --\textsuperscript{d} & 0.650 $\pm$ 0.020 [0.600, 0.700] \\
+Ridge\_Cox & 0.610 SPREAD [0.560, 0.660]\textsuperscript{a} & \textbf{0.700 SPREAD [0.650, 0.750]} \\
+S-MLP & --\textsuperscript{b} & \textbf{0.700 SPREAD [0.650, 0.750]}\textsuperscript{c} \\
+ABMIL & --\textsuperscript{d} & 0.650 SPREAD [0.600, 0.700] \\
 \midrule
-Oracle & 0.800 $\pm$ 0.020 [0.750, 0.850] & 0.900 $\pm$ 0.020 [0.850, 0.950] \\
+Oracle & 0.800 SPREAD [0.750, 0.850] & 0.900 SPREAD [0.850, 0.950] \\
 \bottomrule
 \end{tabular}
 
@@ -122,7 +130,7 @@ Oracle & 0.800 $\pm$ 0.020 [0.750, 0.850] & 0.900 $\pm$ 0.020 [0.850, 0.950] \\
 
 {\footnotesize \textsuperscript{d}~not run on this cohort}
 \end{table}
-"""
+""".replace("SPREAD", r"$\pm$ 0.020 (0.025)")
 
 
 def test_markdown_is_the_golden_text(scores):
@@ -158,7 +166,7 @@ def test_second_best_is_underlined_when_there_is_a_third(scores):
     scores.loc[1, "mean"] = 0.69
     marks = {row.label: row.cells[1].mark for row in table(scores).rows}
     assert marks == {"Ridge_Cox": "best", "S-MLP": "second", "ABMIL": "", "Oracle": ""}
-    assert "<u>0.690 ± 0.020 [0.650, 0.750]</u>" in render([table(scores)], "md")
+    assert "<u>0.690 ± 0.020 (0.025) [0.650, 0.750]</u>" in render([table(scores)], "md")
 
 
 def test_two_schemes_of_a_cohort_are_two_columns(scores):
@@ -212,3 +220,40 @@ def test_differences_to_the_reference_stand_in_a_table_of_their_own(scores):
     assert "Ridge_Cox" not in texts and texts["Oracle"][0] == "\N{EN DASH}"
     assert [table.title for table in tables_of(tidied, "survival")][1] == laid.title
     assert difference_table(tidy(scores, Layout()), "c_index") is None, "no reference, no table"
+
+
+def test_tests_over_folds_stand_beside_the_difference_and_decide_what_is_bold():
+    against = {"reference": "ridge", "difference_lower": -0.02, "difference_upper": -0.01, "difference": -0.01}
+    rows = [
+        score("ridge", "north", 0.70, reference="ridge"),
+        score("mlp", "north", 0.69, **against, resampled_t=-1.0, resampled_p=0.3344, wilcoxon_p=0.0302),
+        score("abmil", "north", 0.60, **against, resampled_t=-4.0, resampled_p=0.0004, wilcoxon_p=0.0001),
+        score("snn", "north", 0.60, **against, wilcoxon_p=0.5, test_reason="no corrected t-test: no training part"),
+        score("cox", "north", 0.60, **against, test_reason=NOT_OVERLAPPING),
+    ]
+    tidied = tidy(pd.DataFrame(rows), Layout.of(["north"], LABELS))
+    laid = difference_table(tidied, "c_index")
+    assert laid is not None
+    cells = {row.label: row.cells[0] for row in laid.rows}
+    assert cells["S-MLP"].text == "-0.010 [-0.020, -0.010], p = 0.33, Wilcoxon p = 0.030"
+    assert cells["ABMIL"].test == "p < 0.001, Wilcoxon p < 0.001"
+    assert {label: cell.mark for label, cell in cells.items()} == {
+        **{"S-MLP": "", "ABMIL": "best"},
+        **{"snn": "best", "cox": "best"},
+    }
+    assert cells["snn"].test == "Wilcoxon p = 0.50" and dict(laid.notes)[cells["snn"].note].startswith("no corrected")
+    assert cells["cox"].test == "" and not cells["cox"].note, "without overlap there is nothing to explain"
+    assert "corrected resampled t-test" in laid.caption and "p < 0.05" in laid.caption
+    alone = difference_table(tidied[tidied["method"].isin(["ridge", "cox"])], "c_index")
+    assert alone is not None and alone.caption.endswith("Bold: the interval excludes 0.")
+
+
+def test_the_caption_says_which_unit_was_scored(scores):
+    assert "One prediction per patient and fold" in table(scores).caption
+    assert "Scored per region, of which a patient has several" in table(scores.assign(unit="region")).caption
+
+
+def test_a_single_fold_has_neither_spread_nor_half_width(scores):
+    one = scores.assign(sd_folds=np.nan, half_width=np.nan, folds_used=1, folds_total=1)
+    assert table(one).rows[0].cells[1].text == "0.700 [0.650, 0.750]"
+    assert table(one).caption.startswith("Value on 1 fold, and in brackets")

@@ -21,9 +21,9 @@ def selection(planted):
         told = pd.DataFrame({0: (cases.patients["class_label"] == "type1") * 9.0, 1: -np.log(cases.patients["time"])})
         return {tasks[0]: told}
 
-    def of(criterion="both_tasks", train=train, valid=valid):
-        model = SimpleNamespace(vectors=vectors)
-        return Selection(criterion, model, train, valid, train, valid)
+    def of(criterion="both_tasks", train=train, valid=valid, standardise=False, shrink=1.0):
+        model = SimpleNamespace(vectors=lambda *given: {n: shrink * found for n, found in vectors(*given).items()})
+        return Selection(criterion, standardise, model, train, valid, train, valid)
 
     return SimpleNamespace(of=of, train=train, valid=valid)
 
@@ -37,6 +37,14 @@ def test_both_tasks_is_the_mean_of_accuracy_and_concordance(selection):
     )
     assert scores["score"] == pytest.approx((1.0 + scores["valid_concordance"]) / 2)
     assert selection.of("valid_balanced_accuracy")(0)["score"] == 1.0
+
+
+def test_a_standardised_probe_does_not_mind_the_size_of_the_vectors(selection):
+    rare = selection.train.patients["class_label"] == "type1"
+    few = selection.train.subset([*selection.train.ids[~rare], *selection.train.ids[rare][:6]])
+    small = {given: selection.of(train=few, standardise=given, shrink=1e-3)(0) for given in (False, True)}
+    assert small[False]["valid_balanced_accuracy"] == 0.5
+    assert small[True]["valid_balanced_accuracy"] == 1.0
 
 
 def test_what_cannot_be_computed_is_missing_and_the_other_decides(selection):

@@ -46,6 +46,7 @@ def test_published_values():
         "centred_targets": False,
         "learning_rate_rule": "released",
         "selection": "valid_balanced_accuracy",
+        "standardised_probe": False,
         "inner_folds": 0,
         "save_projector": False,
         "precision": "fp16",

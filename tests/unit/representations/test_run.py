@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from safetensors import safe_open
 
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import file_digest
+from pathomix.core.provenance import METADATA_KEY, Provenance
 from pathomix.core.schemas import MODEL_INDEX
 from pathomix.core.tables import read_table
 from pathomix.representations import run
@@ -118,7 +118,7 @@ def test_held_out_vectors_come_from_models_that_have_not_seen_the_patient(study)
         out = []
         for path in rows["path"]:
             with safe_open(study.root / path, framework="numpy") as file:
-                patients = json.loads(file.metadata()["patients"])
+                patients = Provenance.from_json(file.metadata()[METADATA_KEY]).parameters["patients"]
             assert not set(patients["held_out"]) & set(patients["trained_on"])
             out += patients["held_out"]
         split = study.splits[(study.splits["fold"] == fold) & (study.splits["part"] == "train")]

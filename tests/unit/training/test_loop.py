@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from pathomix.core.errors import PathomixError
-from pathomix.training.loop import Recipe, optimise
+from pathomix.training.batches import batches
+from pathomix.training.loop import Hooks, Recipe, optimise
 from pathomix.training.seeding import derived_seed, seeded
 
 ROWS = np.zeros(32, dtype=np.int64)
@@ -93,6 +94,53 @@ def test_batches_without_information_are_skipped_and_counted() -> None:
     history = optimise(model, lambda rows: None, ROWS, Recipe(2, 16, 0.1, l1=0.1), 0)
     assert [epoch.skipped for epoch in history] == [2, 2]
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_hooks_that_do_what_the_loop_does_change_no_bit() -> None:
+    recipe = Recipe(epochs=3, batch_size=8, learning_rate=0.01, l1=0.01, l2=0.1)
+    expected = trained(recipe)[0].state_dict()
+    model, inputs, targets = problem()
+    measured: list[tuple[int, bool]] = []
+    hooks = Hooks(
+        groups=[{"params": list(model.parameters())}],
+        order=lambda epoch, generator: batches(ROWS, recipe.batch_size, generator),
+        step=lambda optimiser: optimiser.step(),
+        measure=lambda epoch: measured.append((epoch, model.training)),
+    )
+
+    def loss(rows: np.ndarray) -> torch.Tensor:
+        return (model(inputs[rows]) - targets[rows]).square().mean()
+
+    with seeded(0):
+        optimise(model, loss, ROWS, recipe, 0, None, hooks)
+    assert all(torch.equal(expected[name], value) for name, value in model.state_dict().items())
+    assert measured == [(0, False), (1, False), (2, False)]
+
+
+def test_groups_keep_their_own_learning_rates_under_the_schedule() -> None:
+    model, inputs, targets = problem()
+    seen: list[list[float]] = []
+    first, last = list(model[0].parameters()), list(model[2].parameters())
+    before = [p.detach().clone() for p in first]
+
+    def step(optimiser: torch.optim.Optimizer) -> None:
+        seen.append([group["lr"] for group in optimiser.param_groups])
+        optimiser.step()
+
+    hooks = Hooks(groups=[{"params": first, "lr": 0.0}, {"params": last}], step=step)
+
+    def loss(rows: np.ndarray) -> torch.Tensor:
+        return (model(inputs[rows]) - targets[rows]).square().mean()
+
+    optimise(model, loss, ROWS, Recipe(epochs=2, batch_size=32, learning_rate=0.3), 0, None, hooks)
+    assert seen == [pytest.approx([0.0, 0.2]), pytest.approx([0.0, 0.1])]
+    assert all(torch.equal(a, b) for a, b in zip(before, first, strict=True))
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "radam", "adamw", "sgd"])
+def test_optimisers(optimiser: str) -> None:
+    _, history = trained(Recipe(epochs=60, batch_size=16, learning_rate=0.03, optimiser=optimiser))
+    assert history[-1].loss < history[0].loss / 2
 
 
 def test_failures_are_said() -> None:

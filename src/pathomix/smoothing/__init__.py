@@ -1,0 +1,1 @@
+"""Mixup smoothing: expression encoders, mixtures of atlas cells, and the perceptron trained on them."""
