@@ -46,6 +46,7 @@ include: "rules/representations.smk"
 include: "rules/atlas.smk"
 include: "rules/smoothing.smk"
 include: "rules/methods.smk"
+include: "rules/figures.smk"
 include: "rules/report.smk"
 
 

@@ -44,6 +44,9 @@ rule fit_method:
         regions=lambda wildcards, input: (
             f"--regions {input.regions}" if input.regions else ""
         ),
+        weights=lambda wildcards, input: (
+            f"--weights {input.weights}" if input.weights else ""
+        ),
         token=lambda wildcards: plan.token_option(wildcards.method),
         seeds=lambda wildcards: ",".join(
             map(str, plan.seeds(wildcards.study, wildcards.method))
@@ -54,6 +57,6 @@ rule fit_method:
         "python workflow_scripts/fit_method.py --threads {threads} --study {wildcards.study:q}"
         " --method {wildcards.method:q} --parameters {params.json:q} --code-digest {params.code}"
         " --cohort {wildcards.cohort:q} --cohort-dir {params.folder:q} {params.features} {params.vectors} {params.token}"
-        " {params.expression} {params.regions}"
+        " {params.expression} {params.regions} {params.weights}"
         " --splits {input.splits:q} --scheme {wildcards.scheme:q} --seeds {params.seeds} --tasks {params.tasks}"
         " --results {params.results:q} --index {output:q} > {log:q} 2>&1"

@@ -160,7 +160,11 @@ rule write_report:
         profiles=lambda wildcards, input: (
             f"--profiles {input.profiles}" if input.profiles else ""
         ),
+        smoothing=lambda wildcards, input: (
+            f"--smoothing {input.smoothing}" if input.smoothing else ""
+        ),
     shell:
         "python workflow_scripts/write_report.py --threads {threads} {params.studies}"
-        " --config {params.config:q} --left-out {params.left_out:q} {params.profiles} --quarantine {input.quarantines:q} --oracle {input.oracles:q}"
+        " --config {params.config:q} --left-out {params.left_out:q} {params.profiles} {params.smoothing}"
+        " --quarantine {input.quarantines:q} --oracle {input.oracles:q}"
         " --output {output:q} > {log:q} 2>&1"

@@ -34,6 +34,7 @@ def main(options: argparse.Namespace) -> None:
 
         files |= {f"regions{number or ''}": path for number, path in enumerate(options.regions)}
         cases = replace(cases, regions=CohortRegions(options.regions))
+    files |= {f"weights{number or ''}": path for number, path in enumerate(options.weights or ())}
     vectors = None
     if options.vectors:
         from pathomix.representations.store import EmbeddingStore
@@ -100,6 +101,9 @@ if __name__ == "__main__":
     )
     arguments.add_argument(
         "--regions", type=Path, nargs="+", help="region files of the cohort, for methods on regions of interest"
+    )
+    arguments.add_argument(
+        "--weights", type=Path, nargs="+", help="files of the encoder the method tunes: a new file is a new run"
     )
     arguments.add_argument("--token", default="general", help="which of the vectors of a patient")
     arguments.add_argument("--splits", required=True, type=Path)

@@ -21,6 +21,7 @@ def main(options: argparse.Namespace) -> None:
         options.output,
         left_out=options.left_out,
         profiles=options.profiles,
+        smoothing=options.smoothing,
     )
 
 
@@ -39,5 +40,6 @@ if __name__ == "__main__":
     arguments.add_argument("--oracle", nargs="*", type=Path, default=[], help="oracle.json of simulated cohorts")
     arguments.add_argument("--left-out", type=script.json_object, default={}, help="JSON {row: why it was not run}")
     arguments.add_argument("--profiles", type=Path, help="table of the fidelity profiles")
+    arguments.add_argument("--smoothing", nargs="*", type=Path, default=[], help="figures of smoothing, PNG")
     arguments.add_argument("--output", type=Path, required=True, help="report/index.html below the results folder")
     script.run(main, arguments)

@@ -20,7 +20,7 @@ from pathomix.methods.bags import Bags, TileScaling, thinned, with_tiles
 from pathomix.methods.molecular import BlockVector
 from pathomix.methods.path_gptomic_regions import Arguments, RegionRows, View
 from pathomix.methods.path_gptomic_settings import PathGPTomicSettings
-from pathomix.methods.vector_and_blocks import vectors_of
+from pathomix.methods.slide_vectors import slide_vectors
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Reader:
             frame = _expression_vectors(part)
             reader = replace(reader, vectors=_statistics(frame, settings.value("scale_vectors")))
         if settings.image == "slide_vector":
-            reader = replace(reader, image_vectors=_statistics(vectors_of(part), True))
+            reader = replace(reader, image_vectors=_statistics(slide_vectors(part), True))
         bags = Bags(part, thinned(settings.max_tiles)) if settings.image == "tiles" else None
         if bags is not None:
             _require_variation(bags)
@@ -174,7 +174,7 @@ class Reader:
         if settings.image == "tiles":
             having["tile features"] = with_tiles(cases)
         elif settings.image == "slide_vector":
-            having["a slide vector"] = vectors_of(cases).index
+            having["a slide vector"] = slide_vectors(cases).index
         elif settings.image == "regions":
             having["a region"] = cases.ids[cases.ids.isin(cases.regions.patient_ids if cases.regions else ())]
         if self.blocks is not None:
@@ -205,7 +205,7 @@ class Reader:
         if bags is not None and self.tiles is not None:
             return _TileRows(bags, self.tiles, self.device)
         if self.image_vectors is not None:
-            return _VectorRows(_rows(self.image_vectors, vectors_of(part).loc[part.ids]).to(self.device))
+            return _VectorRows(_rows(self.image_vectors, slide_vectors(part).loc[part.ids]).to(self.device))
         if settings.image == "regions":
             return RegionRows.of(
                 part, settings.region_encoder, settings.crop, settings.stride, settings.statistics, self.device

@@ -21,6 +21,7 @@ from pathomix.methods.per_task import (
     require_outcome,
     risk_frame,
 )
+from pathomix.methods.slide_vectors import slide_vectors
 from pathomix.survival.probe_cox import Convergence, ProbeCox, probe_cox
 from pathomix.training.probes import (
     INVERSE_REGULARISATION,
@@ -79,7 +80,7 @@ class ProbeModel:
 
     def predict(self, cases: Cases) -> pd.DataFrame:
         """Log hazard relative to the training mean, or class probabilities, of patients with a vector."""
-        frame = vectors_of(cases)
+        frame = slide_vectors(cases)
         if frame.shape[1] != len(self.shift):
             raise PathomixError(
                 f"vectors have {frame.shape[1]} dimensions, the probe was fitted on {len(self.shift)}",
@@ -110,7 +111,7 @@ class Probe(PerTaskMethod):
 
     def fit_task(self, train: Cases, valid: Cases, task: Task, seed: int) -> ProbeModel:
         """Fit on the training patients with a vector."""
-        frame = vectors_of(train)
+        frame = slide_vectors(train)
         if not len(frame):
             raise PathomixError(
                 f"none of the {len(train.ids)} training patients has a vector",
@@ -151,23 +152,3 @@ class Probe(PerTaskMethod):
                 remedy="set `strata: none`, or fill the column in the cohort's table",
             )
         return column.astype(str).to_numpy(object)
-
-
-def vectors_of(cases: Cases) -> pd.DataFrame:
-    """Vectors of the patients who have one, in the order of the patients.
-
-    Raises:
-        PathomixError: The run was given no vectors, or one of them is not finite.
-    """
-    if cases.vectors is None:
-        raise PathomixError(
-            "the method probe reads vectors, and the run was given none",
-            remedy="embed the cohort, then run fit_method.py with --vectors <embeddings>.h5ad for every seed",
-        )
-    frame = cases.vectors.reindex(cases.ids.intersection(cases.vectors.index, sort=False))
-    damaged = frame.index[~np.isfinite(frame.to_numpy(np.float64)).all(axis=1)]
-    if len(damaged):
-        raise PathomixError(
-            "vectors are not finite", offending=damaged, remedy="embed these patients again with embed_cohort"
-        )
-    return frame

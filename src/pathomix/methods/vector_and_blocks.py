@@ -15,6 +15,7 @@ from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.genomics.expression import Standardiser
 from pathomix.methods.molecular import BlockVector
+from pathomix.methods.slide_vectors import slide_vectors
 
 SOURCES = ("slide_vector", "expression")
 
@@ -84,14 +85,8 @@ def vectors_of(cases: Cases, source: str) -> pd.DataFrame:
     Raises:
         PathomixError: The run was given no vectors, or one of them is not finite.
     """
-    given = cases.vectors if source == "slide_vector" else cases.expression
-    if given is None:
-        remedies = {"slide_vector": "name a `representation` for the row", "expression": "use a cohort with expression"}
-        raise PathomixError(f"the row reads {source}, and the run was given none", remedy=remedies[source])
-    frame = given.loc[given.index.isin(cases.ids)]
-    damaged = frame.index[~np.isfinite(frame.to_numpy(np.float64)).all(axis=1)]
-    if len(damaged) and source == "slide_vector":
-        raise PathomixError(
-            "vectors are not finite", offending=damaged, remedy="embed these patients again with embed_cohort"
-        )
-    return frame
+    if source == "slide_vector":
+        return slide_vectors(cases)
+    if cases.expression is None:
+        raise PathomixError("the row reads expression, which the cohort has not", remedy="leave it out for this cohort")
+    return cases.expression.loc[cases.expression.index.isin(cases.ids)]

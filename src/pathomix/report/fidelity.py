@@ -8,17 +8,26 @@ from pathlib import Path
 import pandas as pd
 
 from pathomix.core.files import write_text
-from pathomix.representations.modaltune_settings import PROFILES, profile_table
+from pathomix.methods import path_gptomic_switches
+from pathomix.representations import modaltune_settings
+
+PROFILES = modaltune_settings.PROFILES
+_TABLES = {"ModalTune": modaltune_settings.profile_table, "Path-GPTomic": path_gptomic_switches.profile_table}
+# Nobody released code of Path-GPTomic.
+_NOTHING = "-"
 
 
 def write_profiles(output_dir: str | os.PathLike[str]) -> None:
     """Write ``profiles.csv`` and ``profiles.md``: per switch its value in each profile, and what it is about."""
-    table = profile_table().reset_index()
+    parts = [table().reset_index().assign(method=method) for method, table in _TABLES.items()]
+    table = pd.concat(parts)[["method", "switch", *PROFILES, "sentence"]].astype(object)
+    table = table.where(table.notna(), _NOTHING)
     folder = Path(output_dir)
     write_text(folder / "profiles.csv", table.to_csv(index=False, lineterminator="\n"))
-    lines = ["| switch | " + " | ".join(PROFILES) + " | |", "|:--|" + ":-:|" * len(PROFILES) + ":--|"]
+    lines = ["| method | switch | " + " | ".join(PROFILES) + " | |", "|:--|:--|" + ":-:|" * len(PROFILES) + ":--|"]
     for row in table.astype(str).to_dict("records"):
-        lines.append("| " + " | ".join([f"`{row['switch']}`", *(row[p] for p in PROFILES), row["sentence"]]) + " |")
+        cells = [row["method"], f"`{row['switch']}`", *(row[p] for p in PROFILES), row["sentence"]]
+        lines.append("| " + " | ".join(cells) + " |")
     write_text(folder / "profiles.md", "\n".join(lines) + "\n")
 
 

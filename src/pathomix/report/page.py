@@ -98,6 +98,7 @@ def write_report(
     *,
     left_out: Mapping[str, str] | None = None,
     profiles: Path | None = None,
+    smoothing: Sequence[Path] = (),
 ) -> None:
     """Write the page.
 
@@ -110,6 +111,7 @@ def write_report(
         output: ``report/index.html`` below the results folder.
         left_out: Row of the configuration to the reason why it was not run.
         profiles: Table of the fidelity profiles (`fidelity.write_profiles`).
+        smoothing: Figures ``<name>/<figure>.png`` of the smoothing of expression vectors.
 
     Raises:
         PathomixError: A table or figure of a study is not there.
@@ -126,6 +128,7 @@ def write_report(
         "oracles": read_oracles(oracles),
         "left_out": dict(left_out or {}),
         "profiles": read_profiles(profiles) if profiles else [],
+        "smoothing": [(path.parent.name, read_figure(path)) for path in smoothing],
         "configuration": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110),
         "versions": versions,
         "version": __version__,
@@ -188,7 +191,9 @@ def read_study(study: StudyFiles, config: Mapping[str, Any]) -> Study:
         tables = tuple(tables_of(rows, task))
         mine = [picture for picture in pictures if picture.name == f"forest_{task}"]
         if task == "survival":
-            order = {f"kaplan_meier_{cohort}": place for place, cohort in enumerate(dict.fromkeys(rows["cohort"]))}
+            cohorts = list(dict.fromkeys(rows["cohort"]))
+            names = [f"{kind}_{cohort}" for kind in ("kaplan_meier", "balance") for cohort in cohorts]
+            order = {name: place for place, name in enumerate(names)}
             curves = [picture for picture in pictures if picture.name in order]
             mine += sorted(curves, key=lambda picture: order[picture.name])
         if not mine:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pathomix.core.errors import PathomixError
@@ -24,7 +25,9 @@ MASK_VALUE = -1.0
 """Value of a gene whose bin is hidden (`mask_value` of the released models)."""
 
 MASK_RATIOS = (0.25, 0.5, 0.75)
-"""Shares of a cell's genes that are hidden, one of them per batch (`mask_ratio` of the released models)."""
+"""Shares of the genes that are hidden, one of them per batch (`mask_ratio` of the released models)."""
+
+_CLIP = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,15 @@ class PretrainingSettings:
     Attributes:
         epochs: Passes over the cells.
         genes_per_cell: Genes of a cell that are read in one pass, drawn anew in each; of cells with fewer, all.
-        learning_rate: Of AdamW at the first step; a cosine takes it to 0 over all epochs.
+        learning_rate: Of AdamW: reached over the first pass, from then on a cosine takes it to 0.
         batch_size: Cells per step.
         n_bins: Bins including 0.
         seed: Of genes, masks and order; each cell has its own stream, keyed by its id.
     """
 
     epochs: int
-    genes_per_cell: int = 128
-    learning_rate: float = 1e-3
+    genes_per_cell: int = 64
+    learning_rate: float = 1e-2
     batch_size: int = 32
     n_bins: int = 51
     seed: int = 0
@@ -75,7 +78,7 @@ class Masked(NamedTuple):
 
 
 class EpochLoss(NamedTuple):
-    """Mean squared errors of one pass, of hidden bins divided by the highest bin.
+    """Mean squared errors of the hidden bins in one pass, bins divided by the highest one.
 
     Attributes:
         gene: Read off the states of the hidden genes.
@@ -86,113 +89,124 @@ class EpochLoss(NamedTuple):
     cell: float
 
 
-def masked(cells: Sequence[Tokens], ids: Sequence[str], ratio: float, size: int, seed: int, epoch: int) -> Masked:
+def pretraining_heads(width: int, seed: int) -> Heads:
+    """Heads with random weights; torch's own random stream is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        return Heads(width)
+
+
+def masked(cells: Mapping[str, Tokens], size: int, ratio: float, seed: int, epoch: int) -> Masked:
     """Random genes of each cell, some of them with their bins hidden.
 
     Args:
-        cells: Tokens of cells, ``<cls>`` first; either all or none have more than `size` genes, and if none, all have
-            equally many.
-        ids: Of the cells.
-        ratio: Share of the genes whose bins are hidden: at least one, and at least one is seen.
-        size: Most genes of a cell.
+        cells: Tokens by id of the cell, ``<cls>`` first, each with at least `size` genes.
+        size: Genes of a cell that are read, at least 2.
+        ratio: Share of these whose bins are hidden; at least one is, and at least one is not.
         seed: Of the draws.
         epoch: Number of the pass; each draws anew.
     """
     genes, values = [], []
-    for cell, name in zip(cells, ids, strict=True):
-        # In random order, so that the first ones are a random part of the subset, too.
-        places = 1 + KeyedDraws(seed, f"pretraining\0{name}", epoch).subset(cell.genes[1:], size)
-        genes.append(np.concatenate([cell.genes[:1], cell.genes[places]]))
-        values.append(np.concatenate([cell.values[:1], cell.values[places]]))
+    for name, cell in cells.items():
+        # A subset comes in random order: its first genes are a random part of it.
+        chosen = KeyedDraws(seed, f"pretraining\0{name}", epoch).subset(cell.genes[1:], size)
+        places = np.concatenate([[0], 1 + chosen])
+        genes.append(cell.genes[places])
+        values.append(cell.values[places])
     seen = torch.from_numpy(np.stack(values))
-    hidden = min(max(round(ratio * (seen.shape[1] - 1)), 1), seen.shape[1] - 2)
-    truth = seen[:, 1 : 1 + hidden].clone()
-    seen[:, 1 : 1 + hidden] = MASK_VALUE
+    span = slice(1, 1 + min(max(round(ratio * size), 1), size - 1))
+    truth = seen[:, span].clone()
+    seen[:, span] = MASK_VALUE
     return Masked(torch.from_numpy(np.stack(genes)), seen, truth)
 
 
-def hidden_bins(model: ScGPT, heads: Heads, batch: Masked) -> tuple[Tensor, Tensor]:
-    """Hidden bins divided by the highest bin [B, hidden], read off each gene's state, and off the cell embedding."""
+def hidden_bins(model: ScGPT, heads: Heads, batch: Masked, n_bins: int) -> tuple[Tensor, Tensor]:
+    """Hidden bins [B, hidden] as read off the genes' own states, and off the cell embedding.
+
+    Outputs of the heads count from the middle bin in units of the highest; the inner product is divided by the width.
+    Both only set where a short training starts: near the mean bin, with steps that do not grow with the width.
+    """
     states = model(batch.genes, batch.values)
     span = slice(1, 1 + batch.hidden.shape[1])
-    terms = model.encoder(batch.genes[:, span])
-    return heads.expression(states[:, span]), heads.expression_by_cell(states[:, 0], terms)
+    by_gene = heads.expression(states[:, span])
+    by_cell = heads.expression_by_cell(states[:, 0], model.encoder(batch.genes[:, span])) / states.shape[-1]
+    highest = n_bins - 1
+    return highest * (0.5 + by_gene), highest * (0.5 + by_cell)
 
 
 def pretrain(model: ScGPT, heads: Heads, cells: Mapping[str, Tokens], settings: PretrainingSettings) -> list[EpochLoss]:
-    """Train model and heads in place to tell hidden bins from seen ones.
+    """Train model and heads in place to tell hidden bins from seen ones; equal arguments give equal bits on a CPU.
 
-    The loss is the sum of two mean squared errors, of what the expression decoder reads off each hidden gene's state
-    and of what the inner-product decoder reads off the cell embedding. Attention is not restricted as in the official
-    pretraining (no generation part).
+    The loss is the sum of the two mean squared errors of `hidden_bins`. Attention is not restricted (the official
+    pretraining's generation part is left out).
 
     Args:
         model: Left in evaluation mode.
-        heads: Of its width; their outputs are bins divided by the highest bin, which a short training reaches sooner.
-        cells: Tokens by id of the cell, ``<cls>`` first; cells with fewer than two genes teach nothing and are left
-            out.
+        heads: Of its width.
+        cells: All tokens by id of the cell, ``<cls>`` first; cells with fewer than two genes are left out.
         settings: How.
 
     Returns:
-        Mean losses of the epochs.
+        Losses of the epochs.
 
     Raises:
         PathomixError: No cell has two genes, or the loss is not finite; the step is named.
     """
     usable = {name: tokens for name, tokens in cells.items() if len(tokens.genes) > 2}
     if not usable:
-        raise PathomixError("no cell has two genes to read", remedy="check the gene names and `min_expression`")
-    names, history = list(usable), []
-    lengths = np.array([min(len(tokens.genes) - 1, settings.genes_per_cell) for tokens in usable.values()])
-    parameters = [*model.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate)
-    generator = np.random.default_rng([settings.seed, 0])
-    steps = 0
+        raise PathomixError("no cell has two genes to read", remedy="check gene names and `min_expression`")
+    names = list(usable)
+    lengths = np.array([len(tokens.genes) - 1 for tokens in usable.values()])
+    optimiser = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=settings.learning_rate)
+    generator = np.random.default_rng(settings.seed)
+    history = []
     with torch.random.fork_rng(devices=[]):
-        # Dropout, where the model has any, is all that draws from it.
+        # For dropout, where the model has any.
         torch.manual_seed(settings.seed)
         model.train()
         for epoch in range(settings.epochs):
-            order = _batches(lengths, settings.batch_size, generator)
-            total, hidden = np.zeros(2), 0
-            for step, rows in enumerate(order):
-                rate = (
-                    settings.learning_rate * (1 + math.cos(math.pi * (epoch + step / len(order)) / settings.epochs)) / 2
-                )
-                ids = [names[row] for row in rows]
+            total = np.zeros(2)
+            batches = _batches(lengths, settings, generator)
+            for step, rows in enumerate(batches):
+                size = min(int(lengths[rows].min()), settings.genes_per_cell)
                 ratio = float(generator.choice(MASK_RATIOS))
-                size = int(lengths[rows].min())
-                batch = masked([usable[name] for name in ids], ids, ratio, size, settings.seed, epoch)
-                target = batch.hidden / (settings.n_bins - 1)
-                by_gene, by_cell = (F.mse_loss(found, target) for found in hidden_bins(model, heads, batch))
-                loss = by_gene + by_cell
-                if not torch.isfinite(loss):
-                    raise PathomixError(
-                        f"pretraining: the loss is not finite in step {step} of epoch {epoch}",
-                        remedy="lower the learning rate",
-                    )
+                batch = masked({names[row]: usable[names[row]] for row in rows}, size, ratio, settings.seed, epoch)
                 for group in optimiser.param_groups:
-                    group["lr"] = rate
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-                optimiser.step()
-                total += np.array([by_gene.item(), by_cell.item()]) * len(rows)
-            history.append(EpochLoss(*(total / len(names))))
+                    group["lr"] = _rate(epoch, step, len(batches), settings)
+                total += _step(model, heads, batch, settings.n_bins, optimiser, f"step {step} of epoch {epoch}") * len(rows)
+            history.append(EpochLoss(*map(float, total / len(names))))
+            log.info("epoch %d: squared error off genes %.4f, off cells %.4f", epoch, *history[-1])
     model.eval()
     return history
 
 
-def _batches(lengths, size, generator):
-    """Rows of similar length."""
+def _step(
+    model: ScGPT, heads: Heads, batch: Masked, n_bins: int, optimiser: torch.optim.Optimizer, where: str
+) -> NDArray[np.float64]:
+    """One step; both losses before it."""
+    losses = torch.stack([F.mse_loss(found, batch.hidden) for found in hidden_bins(model, heads, batch, n_bins)])
+    losses = losses / (n_bins - 1) ** 2
+    if not torch.isfinite(losses).all():
+        raise PathomixError(f"pretraining: the loss is not finite in {where}", remedy="lower the learning rate")
+    optimiser.zero_grad(set_to_none=True)
+    losses.sum().backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_([*model.parameters(), *heads.parameters()], _CLIP)
+    optimiser.step()
+    return losses.detach().numpy().astype(np.float64)
+
+
+def _rate(epoch: int, step: int, steps: int, settings: PretrainingSettings) -> float:
+    """Learning rate: linear over the first epoch, times a cosine over all."""
+    done = epoch + step / steps
+    warm = min(1.0, done + 1 / steps)
+    return settings.learning_rate * warm * (1.0 + math.cos(math.pi * done / settings.epochs)) / 2.0
+
+
+def _batches(
+    lengths: NDArray[np.int64], settings: PretrainingSettings, generator: np.random.Generator
+) -> Sequence[NDArray[np.int64]]:
+    """Cells of similar length together, so that the shortest of a batch, to which all are cut, costs the others little."""
     order = generator.permutation(len(lengths))
-    order = order[np.argsort(lengths[order], kind="stable")]
-    batches = [order[start : start + size] for start in range(0, len(order), size)]
-    generator.shuffle(batches)
-    return batches
-
-
-def random_heads(width, seed):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed + 1)
-        return Heads(width)
+    order = order[np.argsort(np.minimum(lengths, settings.genes_per_cell)[order], kind="stable")]
+    batches = np.split(order, range(settings.batch_size, len(order), settings.batch_size))
+    return [batches[place] for place in generator.permutation(len(batches))]

@@ -23,7 +23,7 @@ from pathomix.scgpt.embed import Embedder
 from pathomix.scgpt.expression import Matrix, by_rows, check_expression
 from pathomix.scgpt.model import Sizes, random_model
 from pathomix.scgpt.parameters import EmbeddingSettings, embedding_settings
-from pathomix.scgpt.pretrain import PretrainingSettings, pretrain, random_heads
+from pathomix.scgpt.pretrain import PretrainingSettings, pretrain, pretraining_heads
 from pathomix.scgpt.symbols import Names, harmonise
 from pathomix.scgpt.tokens import KeyedDraws, Tokens, tokenise
 from pathomix.scgpt.vocabulary import CLS, PAD, Vocabulary
@@ -77,8 +77,8 @@ class Settings(EmbeddingSettings):
     heads: int = 4
     hidden: int = 64
     pretrain_epochs: int = 0
-    pretrain_genes: int = 128
-    pretrain_learning_rate: float = 1e-3
+    pretrain_genes: int = 64
+    pretrain_learning_rate: float = 1e-2
     aliases: str = ""
     alias_columns: tuple[str, ...] = ("Symbol", "Approved.Symbol")
     panel: str = "common"
@@ -358,5 +358,5 @@ def _pretrained(fitted: FittedScgpt, vocabulary: Vocabulary, atlas: AtlasCells, 
         settings.pretrain_epochs, settings.pretrain_genes, settings.pretrain_learning_rate, n_bins=settings.n_bins,
         seed=settings.seed,
     )  # fmt: skip
-    pretrain(model, random_heads(settings.width, settings.seed), cells, how)
+    pretrain(model, pretraining_heads(settings.width, settings.seed), cells, how)
     return _checkpoint(vocabulary, settings, model.state_dict())

@@ -171,6 +171,8 @@ class Plan:
         entry = {key: value for key, value in self.methods[method].items() if key not in _ROW_KEYS}
         if "slide_encoder" in entry:
             entry["slide_encoder"] = self.vectors.slide_encoder(entry["slide_encoder"])
+        if "image_encoder" in entry:
+            entry["image_encoder"] = self.cohorts.with_paths(entry["image_encoder"])
         return entry
 
     def evaluation_of(self, study: str) -> dict[str, Any]:
@@ -184,8 +186,10 @@ class Plan:
         return self.cohorts.given_files(self.encoders[encoder])
 
     def method_weights(self, method: str) -> list[str]:
-        """Weights of the slide encoder that a method tunes."""
-        return self.cohorts.given_files(self.method_parameters(method).get("slide_encoder", {}))
+        """Weights of the encoders that a method tunes."""
+        entry = self.method_parameters(method)
+        encoders = [entry[key] for key in ("slide_encoder", "image_encoder") if key in entry]
+        return [file for encoder in encoders for file in self.cohorts.given_files(encoder)]
 
     def features(self, method: str, cohort: str) -> list[str]:
         """Feature indices a method reads, if it reads tiles: one per member of a union."""
@@ -271,7 +275,33 @@ class Plan:
         folder = f"{self.results}/figures/{study}"
         entry = self.studies[study]
         curves = [f"kaplan_meier_{cohort}" for cohort in entry["cohorts"]] if "survival" in entry["tasks"] else []
-        return [f"{folder}/{name}.png" for name in [*(f"forest_{task}" for task in entry["tasks"]), *curves]]
+        balances = [f"balance_{cohort}" for cohort in entry["cohorts"] if self.balance_cells(study, cohort)]
+        names = [*(f"forest_{task}" for task in entry["tasks"]), *curves, *balances]
+        return [f"{folder}/{name}.png" for name in names]
+
+    def balance_cells(self, study: str, cohort: str) -> list[str]:
+        """Run indices of the study's rows that log how their modalities are balanced."""
+        entry = self.studies[study]
+        rows = [name for name in entry["methods"] if self.methods[name]["method"] == "path_gptomic"]
+        return [f"{self.results}/runs/{study}/{name}/{cohort}/{entry['scheme']}.parquet" for name in rows]
+
+    def smoothed_cohorts(self, smoothing: str) -> list[str]:
+        """Cohorts of the reported rows that read the smoothed vectors."""
+        entries = [self.studies[study] for study in self.reported]
+        read = {
+            cohort
+            for entry in entries
+            for name in entry["methods"]
+            if self.methods[name].get("expression_vectors") == smoothing
+            for cohort in entry["cohorts"]
+        }
+        return [cohort for cohort in [*self.cohorts.unions, *self.cohorts.described] if cohort in read]
+
+    def smoothing_figures(self) -> list[str]:
+        """Figures of every smoothing that reported rows read."""
+        used = [name for name in self.expression.smoothing if self.smoothed_cohorts(name)]
+        folder = f"{self.results}/figures/smoothing"
+        return [f"{folder}/{name}/{figure}.png" for name in used for figure in ("validation", "patients")]
 
     def report_studies(self) -> str:
         """The report's study options: name, folders of tables and figures, scores."""
@@ -279,6 +309,11 @@ class Plan:
         return " ".join(
             f"--study {s} {r}/tables/{s} {r}/figures/{s} {r}/evaluation/{s}/scores.parquet" for s in self.reported
         )
+
+    @property
+    def _profiled(self) -> bool:
+        """Whether a row has fidelity profiles."""
+        return self.vectors.profiled or any(e["method"] == "path_gptomic" for e in self.methods.values())
 
     @property
     def templates(self) -> list[Path]:
@@ -291,9 +326,10 @@ class Plan:
         return {
             "tables": tables,
             "figures": [figure for study in self.reported for figure in self.report_figures(study)],
+            "smoothing": self.smoothing_figures(),
             "scores": [f"{self.results}/evaluation/{study}/scores.parquet" for study in self.reported],
             "quarantines": self.quarantines,
-            "profiles": [f"{self.results}/tables/profiles.csv"] if self.vectors.profiled else [],
+            "profiles": [f"{self.results}/tables/profiles.csv"] if self._profiled else [],
             "oracles": [file for file in self.cohorts.simulated_tables() if file.endswith("oracle.json")],
         }
 

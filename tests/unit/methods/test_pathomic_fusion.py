@@ -232,7 +232,7 @@ def test_what_the_cohort_lacks(halves: Cases, parts_of: Parts) -> None:
             fitted(*parts_of(cases)[:2], **{**SHORT, **changed})
 
     assert halves.vectors is not None
-    fails(replace(halves, vectors=None), "the row reads slide_vector, and the run was given none")
+    fails(replace(halves, vectors=None), "the row reads vectors, and the run was given none")
     fails(replace(halves, vectors=halves.vectors.iloc[:0]), "no training patient has a vector")
     fails(replace(halves, tiles=None), "no training patient has tile features", image="tiles")
     fails(replace(halves, expression=None), "no training patient has the feature blocks: expression")

@@ -99,7 +99,7 @@ def test_strata_and_convergence_are_passed_on(cohort: Cases, parts_of: Parts) ->
 
 def test_bad_input_is_said(cohort: Cases, parts_of: Parts) -> None:
     train, valid, test = parts_of(embedded(cohort))
-    with pytest.raises(PathomixError, match="was given none; embed the cohort, then run fit_method"):
+    with pytest.raises(PathomixError, match="was given none; name a `representation` for the row"):
         probe().fit(replace(train, vectors=None), valid, tasks=TASKS, seed=0)
     with pytest.raises(PathomixError, match=rf"none of the {len(train.ids)} training patients has a vector"):
         probe().fit(replace(train, vectors=train.vectors.iloc[:0]), valid, tasks=TASKS, seed=0)

@@ -83,6 +83,38 @@ def test_every_published_cell_of_modaltune_is_a_run_of_the_plan(root: Path) -> N
     assert counted == {"main subtype": 56, "main survival": 56, "ood subtype": 12, "ood survival": 12}
 
 
+def test_every_published_cell_of_path_gptomic_is_a_run_or_said_to_be_carried(root: Path) -> None:
+    plan = plan_of(root, "config/config.yaml")
+    table = pd.read_csv(root / "resources/published/path_gptomic.csv")
+    counted: Counter[str] = Counter()
+    for study in ("path_gptomic", "path_gptomic_ablation"):
+        given, cells = plan.published(study), set(plan.study_cells(study))
+        ours = {name: row for row, name in given["rows"].items()}
+        cohorts = {name: cohort for cohort, name in given["cohorts"].items()}
+        for row in table[table["table"].isin(given["tables"])].itertuples():
+            if row.method in ours:
+                run = f"results/tcga/runs/{study}/{ours[row.method]}/{cohorts[row.cohort]}/mc15.parquet"
+                assert run in cells, f"{row.method} on {row.cohort} is not planned"
+            else:
+                assert row.method in given["carried"], row.method
+            counted[f"{row.table} {'run' if row.method in ours else 'carried'}"] += 1
+    assert counted == {"Table1 run": 4, "Table1 carried": 5, "Table2 run": 4, "Table2 carried": 3, "Table3 run": 6}
+
+
+def test_what_the_runs_of_path_gptomic_read(root: Path) -> None:
+    plan = plan_of(root, "config/config.yaml", data="tables")
+    assert plan.expression_vectors("pg_exp6", "pg_kirc") == [
+        "results/tcga/expression_vectors/scgpt_smoothed/pg_kirc.h5ad"
+    ]
+    assert plan.expression_vectors("pg_exp2", "pg_kirc") == ["results/tcga/expression_vectors/scgpt/pg_kirc.h5ad"]
+    assert plan.expression_vectors("pg_exp1", "pg_kirc") == []
+    assert plan.region_files("pg_exp1", "pg_kirc") == ["results/tcga/regions/pathomic/pg_kirc.h5"]
+    assert plan.method_weights("pg_exp1") == ["tables/weights/t2t_vit_14.pth"]
+    assert plan.embeddings("both_papers", "pg_slides", "pg_kirc")[0].startswith(
+        "results/tcga/embeddings/gigapath/pg_kirc"
+    )
+
+
 def test_what_the_runs_of_modaltune_read(root: Path) -> None:
     plan = plan_of(root, "config/config.yaml", data="tables")
     folder = "results/tcga/embeddings/modaltune"
