@@ -96,6 +96,27 @@ def pretraining_heads(width: int, seed: int) -> Heads:
         return Heads(width)
 
 
+def spread_over_bins(model: ScGPT, n_bins: int, seed: int) -> None:
+    """Draw the first layer of the value encoder anew, in place, so that its units bend all over the range of the bins.
+
+    As torch draws them, nearly all are straight beyond the lowest bins, and the layer norm behind makes the terms of
+    bin 10 and bin 50 almost the same: a long training can mend that, a short one cannot.
+
+    Args:
+        model: With random weights.
+        n_bins: Bins including 0.
+        seed: Of the draws; torch's own random stream is left as it was.
+    """
+    first, highest = model.value_encoder.linear1, n_bins - 1
+    generator = torch.Generator().manual_seed(seed + 2)
+    # Uniform bins have a deviation of highest / sqrt(12): each unit's input then varies by about 1.
+    slopes = torch.randn(first.weight.shape, generator=generator) * math.sqrt(12) / highest
+    bends = torch.rand(first.bias.shape, generator=generator) * highest
+    with torch.no_grad():
+        first.weight.copy_(slopes)
+        first.bias.copy_(-slopes[:, 0] * bends)
+
+
 def masked(cells: Mapping[str, Tokens], size: int, ratio: float, seed: int, epoch: int) -> Masked:
     """Random genes of each cell, some of them with their bins hidden.
 

@@ -23,7 +23,7 @@ from pathomix.scgpt.embed import Embedder
 from pathomix.scgpt.expression import Matrix, by_rows, check_expression
 from pathomix.scgpt.model import Sizes, random_model
 from pathomix.scgpt.parameters import EmbeddingSettings, embedding_settings
-from pathomix.scgpt.pretrain import PretrainingSettings, pretrain, pretraining_heads
+from pathomix.scgpt.pretrain import PretrainingSettings, pretrain, pretraining_heads, spread_over_bins
 from pathomix.scgpt.symbols import Names, harmonise
 from pathomix.scgpt.tokens import KeyedDraws, Tokens, tokenise
 from pathomix.scgpt.vocabulary import CLS, PAD, Vocabulary
@@ -354,6 +354,7 @@ def _pretrained(fitted: FittedScgpt, vocabulary: Vocabulary, atlas: AtlasCells, 
     rows = atlas.rows("train")
     cells = fitted.tokens(atlas.counts[rows], [atlas.ids[row] for row in rows], atlas.genes)
     model = random_model(_sizes(vocabulary, settings), settings.seed)
+    spread_over_bins(model, settings.n_bins, settings.seed)
     how = PretrainingSettings(
         settings.pretrain_epochs, settings.pretrain_genes, settings.pretrain_learning_rate, n_bins=settings.n_bins,
         seed=settings.seed,
