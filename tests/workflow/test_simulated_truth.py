@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -21,16 +22,29 @@ ROWS = {
 }
 
 
-def scores(root: Path, folder: Path, results: str, *configs: str) -> pd.DataFrame:
+def run(root: Path, folder: Path, *arguments: str) -> Path:
     snakemake = runner(root, copy_repository(root, folder))
-    snakemake("--cores", "2", "--configfile", *configs)
-    table = read_table(folder / results / "evaluation" / "demo" / "scores.parquet", SCORES)
-    return table[table["metric"] == "c_index"].set_index(["cohort", "method"])
+    snakemake("--cores", "2", *arguments)
+    return folder
+
+
+def scores(results: Path, study: str, metric: str = "c_index") -> pd.DataFrame:
+    table = read_table(results / "evaluation" / study / "scores.parquet", SCORES)
+    return table[table["metric"] == metric].set_index(["cohort", "method"])
 
 
 @pytest.fixture(scope="module")
-def demo(root: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return scores(root, tmp_path_factory.mktemp("demo"), "results/demo", "config/demo.yaml")
+def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo from scratch, and the five folds of ModalTune's ablations."""
+    folder = run(root, tmp_path_factory.mktemp("demo"), "--configfile", "config/demo.yaml")
+    tables = [f"results/demo/tables/ablation/{task}.csv" for task in ("survival", "subtype")]
+    run(root, folder, "--configfile", "config/demo.yaml", "config/shoebox.yaml", "--", *tables)
+    return folder / "results" / "demo"
+
+
+@pytest.fixture(scope="module")
+def demo(results: Path) -> pd.DataFrame:
+    return scores(results, "demo")
 
 
 @pytest.mark.parametrize("cohort", COHORTS)
@@ -53,7 +67,35 @@ def test_no_row_is_above_the_oracle(demo: pd.DataFrame, cohort: str) -> None:
     assert rows.loc[methods, "mean"].max() < rows.loc["oracle", "upper"]
 
 
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_modaltune_is_above_its_ablations_where_the_modalities_complement_each_other(
+    results: Path, cohort: str
+) -> None:
+    survival = scores(results, "ablation").loc[cohort]["mean"]
+    assert survival["modaltune"] > survival[["modaltune_image", "modaltune_genes"]].max()
+    subtype = scores(results, "ablation", "balanced_accuracy").loc[cohort]
+    assert subtype.loc["modaltune", "mean"] > subtype.loc["modaltune_genes", "mean"]
+    # The image alone tells nearly all classes: no more is asked than that genes do not spoil it.
+    assert subtype.loc["modaltune_image", "difference_lower"] < 0
+
+
+def test_smoothing_reads_mixtures_of_held_out_donors_better(results: Path) -> None:
+    found = json.loads((results / "smoothing" / "scgpt_smoothed" / "validation.json").read_text())
+    before, after = found["before"], found["after"]
+    assert after["composition_r2"] > before["composition_r2"] > 0.3
+    assert after["linearity_gap"] < before["linearity_gap"]
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_path_gptomic_is_above_chance_and_below_the_truth(results: Path, cohort: str) -> None:
+    rows = scores(results, "path_gptomic").loc[cohort]
+    assert rows.loc["path_gptomic", "lower"] > 0.5
+    methods = [name for name in rows.index if not name.startswith("oracle")]
+    assert rows.loc[methods, "mean"].max() < rows.loc["oracle", "upper"]
+
+
 def test_shuffled_outcomes_leave_every_row_at_chance(root: Path, tmp_path: Path) -> None:
-    table = scores(root, tmp_path, "results/permuted", "config/demo.yaml", "config/demo_permuted.yaml")
+    run(root, tmp_path, "--configfile", "config/demo.yaml", "config/demo_permuted.yaml")
+    table = scores(tmp_path / "results" / "permuted", "demo")
     assert len(table) >= 2 * 9
     assert table["mean"].between(0.44, 0.56).all(), table["mean"].to_string()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathomix.core.schemas import PREDICTIONS, TASKS
 from pathomix.core.tables import Column, TableSchema
+from pathomix.evaluate.common import PATIENTS
 from pathomix.evaluate.units import REGION_ID, UNITS
 
 # Predictions from elsewhere with several rows per patient; a run index may list them in place of PREDICTIONS.
@@ -47,6 +48,7 @@ FOLD_SCORES = TableSchema(
 #   test_ratio  test patients per training patient
 #   wilcoxon_p  paired signed-rank test of the same; each is missing where `test_reason` says why
 #   unit        what one observation is; patients are counted and resampled whatever it is
+#   patients    whose predictions count: the row's own test patients, or those common to all rows of the study
 SCORES = TableSchema(
     "scores",
     ("task", "metric", "cohort", "scheme", "method"),
@@ -72,6 +74,7 @@ SCORES = TableSchema(
         "test_ratio": Column("float64", nullable=True),
         "test_reason": Column("object", nullable=True),
         "unit": Column("str", allowed=UNITS),
+        "patients": Column("str", allowed=PATIENTS),
         "n_patients": Column("Int64"),
         "n_events": Column("Int64", nullable=True),
         "n_missing": Column("Int64"),

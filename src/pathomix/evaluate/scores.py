@@ -14,6 +14,7 @@ from scipy.special import stdtrit
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import choice
 from pathomix.evaluate.bootstrap import LEVEL, fold_mean, patient_counts, percentile_interval
+from pathomix.evaluate.common import COMMON, OWN, PATIENTS, common_patients
 from pathomix.evaluate.metrics import Metric, UndefinedMetric, metrics_of
 from pathomix.evaluate.parts import Block, TestPart, blocks
 from pathomix.evaluate.predictions import Runs, named
@@ -30,12 +31,15 @@ class Parameters:
         seed: Seed of the resamples.
         unit: What one observation is; see `units.average_units`. Resampling is by patient whatever it is.
         reference: Row of the study that every other row is compared with; empty = none.
+        patients: Test patients of a row: ``own``, all it predicts, or ``common``, those that every row of the study
+            predicts.
     """
 
     bootstrap: int = 1000
     seed: int = 0
     unit: str = PATIENT
     reference: str = ""
+    patients: str = OWN
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Parameters:
@@ -59,6 +63,7 @@ class Parameters:
         if not isinstance(result.seed, int) or result.seed < 0:
             raise PathomixError(f"evaluation.seed is {result.seed!r}", remedy="set it to a whole number of at least 0")
         choice(result.unit, UNITS, "evaluation.unit")
+        choice(result.patients, PATIENTS, "studies.<study>.patients")
         return result
 
 
@@ -117,7 +122,7 @@ def evaluate(runs: Runs, parameters: Parameters) -> tuple[pd.DataFrame, pd.DataF
     """
     fold_rows: list[dict[str, Any]] = []
     cell_rows: list[dict[str, Any]] = []
-    for block in blocks(runs):
+    for block in blocks(common_patients(runs) if parameters.patients == COMMON else runs):
         where = (block.cohort, block.scheme, block.task)
         cells: dict[str, dict[str, _Cell]] = {metric.name: {} for metric in metrics_of(block.task)}
         counts = patient_counts(max(len(block.patients), 1), parameters.bootstrap, parameters.seed, *where)
@@ -241,6 +246,7 @@ def _cell(folds: list[_Fold], block: Block, parameters: Parameters) -> _Cell:
         "seeds": grid.shape[1],
         "resamples": parameters.bootstrap,
         "unit": parameters.unit,
+        "patients": parameters.patients,
         "reason": _cell_reason(folds),
     }
     used = {int(str(fold)): float(value) for fold, value in by_fold.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pathomix.evaluate.common import COMMON
 from pathomix.evaluate.units import PATIENT
 from pathomix.report.layout import is_oracle
 from pathomix.report.published import PUBLISHED, RUN
@@ -50,9 +51,10 @@ def _spread(rows: pd.DataFrame) -> str:
 
 
 def _unit(rows: pd.DataFrame) -> str:
+    same = ", of the patients that every row predicts" if (rows["patients"] == COMMON).all() else ""
     if (rows["unit"] == PATIENT).all():
-        return "One prediction per patient and fold"
-    return "Scored per region, of which a patient has several, and not per patient; whole patients are resampled"
+        return f"One prediction per patient and fold{same}"
+    return f"Scored per region, of which a patient has several, and not per patient{same}; whole patients are resampled"
 
 
 def _sources(rows: pd.DataFrame) -> str:

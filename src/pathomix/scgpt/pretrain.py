@@ -45,7 +45,7 @@ class PretrainingSettings:
 
     epochs: int
     genes_per_cell: int = 64
-    learning_rate: float = 1e-2
+    learning_rate: float = 5e-3
     batch_size: int = 32
     n_bins: int = 51
     seed: int = 0
@@ -194,7 +194,9 @@ def pretrain(model: ScGPT, heads: Heads, cells: Mapping[str, Tokens], settings: 
                 batch = masked({names[row]: usable[names[row]] for row in rows}, size, ratio, settings.seed, epoch)
                 for group in optimiser.param_groups:
                     group["lr"] = _rate(epoch, step, len(batches), settings)
-                total += _step(model, heads, batch, settings.n_bins, optimiser, f"step {step} of epoch {epoch}") * len(rows)
+                total += _step(model, heads, batch, settings.n_bins, optimiser, f"step {step} of epoch {epoch}") * len(
+                    rows
+                )
             history.append(EpochLoss(*map(float, total / len(names))))
             log.info("epoch %d: squared error off genes %.4f, off cells %.4f", epoch, *history[-1])
     model.eval()

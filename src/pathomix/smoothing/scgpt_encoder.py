@@ -53,14 +53,14 @@ class Settings(EmbeddingSettings):
 
     Attributes:
         profile: Of the embedding switches that are not given (`scgpt.parameters.PROFILES`).
-        weights: Folder of an official checkpoint; empty: a small model with random weights, whose vocabulary are the
-            genes of the atlas and which knows no biology. `seed` is then also that of its weights.
+        weights: Folder of an official checkpoint; empty: a small model whose vocabulary are the genes of the atlas.
+            `seed` is then also that of its weights.
         width: Of the small model.
         depth: Its layers.
         heads: Its attention heads.
         hidden: Its feed-forward width.
-        pretrain_epochs: Passes of its pretraining over the training part of the atlas (`scgpt.pretrain`); 0: none.
-            With it, what it knows of biology is what these cells show.
+        pretrain_epochs: Passes of its pretraining over the training part of the atlas (`scgpt.pretrain`), on the CPU;
+            all it knows of biology is what these cells show. 0: random weights, which know none.
         pretrain_genes: Genes of a cell that one pass reads.
         pretrain_learning_rate: Of the pretraining.
         aliases: Table (CSV) of aliases and previous gene symbols; empty: none.
@@ -78,7 +78,7 @@ class Settings(EmbeddingSettings):
     hidden: int = 64
     pretrain_epochs: int = 0
     pretrain_genes: int = 64
-    pretrain_learning_rate: float = 1e-2
+    pretrain_learning_rate: float = 5e-3
     aliases: str = ""
     alias_columns: tuple[str, ...] = ("Symbol", "Approved.Symbol")
     panel: str = "common"
@@ -96,12 +96,26 @@ class Settings(EmbeddingSettings):
                 offending=small,
                 remedy="correct them",
             )
+        if self.pretrain_epochs < 0 or (self.weights and self.pretrain_epochs):
+            raise PathomixError(
+                f"expression encoder scgpt: pretrain_epochs is {self.pretrain_epochs}, and only the small model is "
+                "pretrained, which stands in where there are no weights",
+                remedy="set pretrain_epochs: 0, or above with no weights",
+            )
+        if self.pretrain_epochs:
+            self.pretraining()
+
+    def pretraining(self) -> PretrainingSettings:
+        """How the small model is pretrained."""
+        return PretrainingSettings(
+            self.pretrain_epochs, self.pretrain_genes, self.pretrain_learning_rate, n_bins=self.n_bins, seed=self.seed
+        )
 
 
 _EMBEDDING = tuple(field.name for field in fields(EmbeddingSettings))
 # Of the machine, not of the vectors; weights and aliases count by their content.
 _INCIDENTAL = ("weights", "aliases", "device", "tokens_per_batch", "min_coverage", "profile")
-_SIZES = ("width", "depth", "heads", "hidden")
+_SMALL = ("width", "depth", "heads", "hidden", "pretrain_epochs", "pretrain_genes", "pretrain_learning_rate")
 
 
 def scgpt_settings(given: Mapping[str, Any]) -> Settings:
@@ -133,14 +147,15 @@ class ScgptEncoder:
         self.settings = scgpt_settings(given)
 
     def fit(self, atlas: AtlasCells, tables: Sequence[Sequence[str]]) -> FittedScgpt:
-        """Load the model and fix the panel; nothing is trained.
+        """Load the model and fix the panel; a small model is pretrained where `pretrain_epochs` says so.
 
         Args:
             atlas: Labelled cells.
             tables: Gene names of the bulk tables.
 
         Raises:
-            PathomixError: Weights or aliases cannot be read, or atlas and tables share no gene of the vocabulary.
+            PathomixError: Weights or aliases cannot be read, atlas and tables share no gene of the vocabulary, or the
+                loss of the pretraining is not finite.
         """
         settings = self.settings
         checkpoint = load_checkpoint(Path(settings.weights)) if settings.weights else _stand_in(atlas.genes, settings)
@@ -307,7 +322,7 @@ def _described(settings: Settings) -> dict[str, Any]:
     """Settings and the content of the user's files, without paths."""
     described = {name: value for name, value in asdict(settings).items() if name not in _INCIDENTAL}
     if settings.weights:
-        for name in _SIZES:
+        for name in _SMALL:
             del described[name]
         folder = Path(settings.weights)
         files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
@@ -355,9 +370,5 @@ def _pretrained(fitted: FittedScgpt, vocabulary: Vocabulary, atlas: AtlasCells, 
     cells = fitted.tokens(atlas.counts[rows], [atlas.ids[row] for row in rows], atlas.genes)
     model = random_model(_sizes(vocabulary, settings), settings.seed)
     spread_over_bins(model, settings.n_bins, settings.seed)
-    how = PretrainingSettings(
-        settings.pretrain_epochs, settings.pretrain_genes, settings.pretrain_learning_rate, n_bins=settings.n_bins,
-        seed=settings.seed,
-    )  # fmt: skip
-    pretrain(model, pretraining_heads(settings.width, settings.seed), cells, how)
+    pretrain(model, pretraining_heads(settings.width, settings.seed), cells, settings.pretraining())
     return _checkpoint(vocabulary, settings, model.state_dict())

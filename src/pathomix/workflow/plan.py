@@ -177,7 +177,8 @@ class Plan:
 
     def evaluation_of(self, study: str) -> dict[str, Any]:
         """Parameters of a study's evaluation."""
-        return {**self._evaluation, "reference": self.studies[study].get("reference", "")}
+        entry = self.studies[study]
+        return {**self._evaluation, "reference": entry.get("reference", ""), "patients": entry["patients"]}
 
     # files
 

@@ -29,7 +29,14 @@ def test_same_predictions_same_bytes_whatever_the_order_of_the_indices(study):
     scores = read_table(results / "one/scores.parquet", SCORES)
     assert len(scores) == 2 * 2 * 3 and len(read_table(results / "one/folds.parquet", FOLD_SCORES)) == 36
     provenance = read_provenance(results / "one/scores.parquet")
-    assert provenance.parameters == {"bootstrap": 100, "seed": 0, "unit": "patient", "reference": "", "study": "demo"}
+    assert provenance.parameters == {
+        "bootstrap": 100,
+        "seed": 0,
+        "unit": "patient",
+        "reference": "",
+        "patients": "own",
+        "study": "demo",
+    }
     assert set(provenance.inputs) == {str(path.relative_to(results)) for path in indices}
 
 

@@ -53,6 +53,7 @@ def score(method, cohort, mean, **changes):
         "test_ratio": np.nan,
         "test_reason": None,
         "unit": "patient",
+        "patients": "own",
         "n_patients": 100 if cohort == "north" else 60,
         "n_events": 40 if cohort == "north" else 30,
         "n_missing": 0,
