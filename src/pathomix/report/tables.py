@@ -30,7 +30,7 @@ _DASH = "\N{EN DASH}"
 _COLUMNS = [
     *("task", "metric", "group", "method", "label", "cohort", "scheme", "mean", "sd_folds", "half_width", "sd_seeds"),
     *("lower", "upper", "reference", "difference", "difference_lower", "difference_upper"),
-    *("resampled_t", "resampled_p", "wilcoxon_p", "test_ratio", "test_reason", "unit"),
+    *("resampled_t", "resampled_p", "wilcoxon_p", "test_ratio", "test_reason", "unit", "patients"),
     *("n_patients", "n_events", "n_missing", "folds_used", "folds_total", "seeds", "resamples"),
     *("rank", "reason", "source", *PUBLISHED_COLUMNS),
 ]
@@ -145,7 +145,9 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     kinds: dict[Hashable, Any] = {name: "Int64" for name in _COLUMNS if name.startswith("n_")}
     kinds |= dict.fromkeys(("folds_used", "folds_total", "seeds", "resamples", "rank"), "Int64")
     kinds |= dict.fromkeys(("task", "metric", "group", "method", "label", "cohort", "scheme", "source"), "str")
-    kinds |= dict.fromkeys(("reference", "test_reason", "unit", "published_method", "published_source"), "object")
+    kinds |= dict.fromkeys(
+        ("reference", "test_reason", "unit", "patients", "published_method", "published_source"), "object"
+    )
     frame = pd.read_csv(path, dtype=kinds, float_precision="round_trip", keep_default_na=False, na_values=[""])
     return frame.assign(group=frame["group"].fillna(""), reason=frame["reason"].astype(object))
 

@@ -228,7 +228,7 @@ def _rate(epoch: int, step: int, steps: int, settings: PretrainingSettings) -> f
 def _batches(
     lengths: NDArray[np.int64], settings: PretrainingSettings, generator: np.random.Generator
 ) -> Sequence[NDArray[np.int64]]:
-    """Cells of similar length together, so that the shortest of a batch, to which all are cut, costs the others little."""
+    """Cells of similar length together: all of a batch are cut to its shortest."""
     order = generator.permutation(len(lengths))
     order = order[np.argsort(np.minimum(lengths, settings.genes_per_cell)[order], kind="stable")]
     batches = np.split(order, range(settings.batch_size, len(order), settings.batch_size))

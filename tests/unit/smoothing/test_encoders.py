@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 
 from pathomix.core.errors import PathomixError
 from pathomix.scgpt.checkpoint import write_random_checkpoint
 from pathomix.scgpt.embed import require_same_protocol
-from pathomix.scgpt.model import Sizes
+from pathomix.scgpt.model import Sizes, random_model
 from pathomix.smoothing.cells import AtlasCells
 from pathomix.smoothing.encoders import FittedEncoder, build_encoder, read_encoder, write_encoder
 from pathomix.smoothing.registry import EXPRESSION_ENCODERS
 from tests.unit.smoothing.conftest import GENES
 
 TINY = {"encoder": "scgpt", "width": 16, "depth": 2, "heads": 2, "hidden": 16}
+PRETRAINED = {**TINY, "pretrain_epochs": 2, "pretrain_genes": 16}
 PCA = {"encoder": "pca", "dimensions": 8}
 BULK = [*GENES[:100], "OTHER1", "OTHER2"]
 IDS = [f"P{i}" for i in range(9)]
@@ -38,7 +40,7 @@ def vectors(encoder: FittedEncoder, matrix: object, ids: list[str] = IDS, genes:
     return encoder.embed(matrix, ids, genes).vectors
 
 
-@pytest.mark.parametrize("conf", [TINY, PCA], ids=["scgpt", "pca"])
+@pytest.mark.parametrize("conf", [TINY, PRETRAINED, PCA], ids=["scgpt", "pretrained", "pca"])
 class TestContract:
     def test_state_rebuilds_it_to_the_bit(
         self, atlas: AtlasCells, bulk: np.ndarray, conf: dict, tmp_path: Path
@@ -121,7 +123,7 @@ class TestContract:
         for other, told in (
             (fitted(atlas, conf, [BULK[:50]]), "panel"),
             (fitted(atlas, {**conf, "seed": 3}), "seed: 0 and 3"),
-            (fitted(atlas, PCA if conf is TINY else TINY), "encoder"),
+            (fitted(atlas, TINY if conf is PCA else PCA), "encoder"),
         ):
             with pytest.raises(PathomixError, match=told):
                 require_same_protocol(first, other.protocol)
@@ -170,6 +172,50 @@ def test_the_stand_in_keeps_its_weights_not_only_their_seed(atlas: AtlasCells) -
         require_same_protocol(first.protocol, other.protocol)
 
 
+def test_without_pretraining_the_weights_are_as_drawn(atlas: AtlasCells) -> None:
+    arrays, _ = fitted(atlas, {**TINY, "pretrain_epochs": 0}).state()
+    drawn = random_model(Sizes(len(GENES) + 3, 16, 2, 16, 2), 0).state_dict()
+    assert {name.removeprefix("model/") for name in arrays if name.startswith("model/")} == set(drawn)
+    for name, value in drawn.items():
+        np.testing.assert_array_equal(arrays[f"model/{name}"], value.numpy())
+
+
+def test_pretraining_changes_every_tensor_and_the_protocol(atlas: AtlasCells) -> None:
+    plain, trained = fitted(atlas, TINY), fitted(atlas, PRETRAINED)
+    before, after = plain.state()[0], trained.state()[0]
+    assert before.keys() == after.keys()
+    same = [name for name in before if name.startswith("model/") and np.array_equal(before[name], after[name])]
+    assert same == []
+    for other in (plain, fitted(atlas, {**PRETRAINED, "pretrain_epochs": 1})):
+        with pytest.raises(PathomixError, match="weights"):
+            require_same_protocol(trained.protocol, other.protocol)
+
+
+@pytest.mark.parametrize("panel", [{}, {"bin_scope": "all_matched"}, {"panel": "own"}, {"min_expression": 9000}])
+def test_it_is_pretrained_on_the_tokens_it_embeds(atlas: AtlasCells, panel: dict) -> None:
+    genes = [*GENES[:118], "G0", "OTHER"]  # One gene in two columns, another unknown.
+    encoder = fitted(atlas, {**TINY, **panel})
+    ids, counts = list(atlas.ids[:20]), atlas.counts[:20]
+    if "panel" not in panel:
+        assert encoder.readable(genes).sum() == 101
+    tokens = encoder.tokens(counts, ids, genes)  # type: ignore[attr-defined]
+    model = random_model(Sizes(len(GENES) + 3, 16, 2, 16, 2), 0)
+    with torch.inference_mode():
+        ours = torch.cat([
+            model.cells(torch.from_numpy(tokens[name].genes)[None], torch.from_numpy(tokens[name].values)[None])
+            for name in ids
+        ])  # fmt: skip
+    ours = ours / ours.norm(dim=1, keepdim=True)
+    np.testing.assert_allclose(ours.numpy(), vectors(encoder, counts, ids, genes), atol=1e-5)
+
+
+def test_a_cell_with_nothing_to_read_is_not_pretrained_on(atlas: AtlasCells) -> None:
+    counts = atlas.counts[:3].tolil()
+    counts[1, :100] = 0
+    tokens = fitted(atlas, TINY).tokens(counts.tocsr(), ["a", "b", "c"], GENES)  # type: ignore[attr-defined]
+    assert list(tokens) == ["a", "c"]
+
+
 def test_aliases_reach_the_panel(atlas: AtlasCells, bulk: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "aliases.csv").write_text("Symbol,Approved.Symbol\nOLD,G0\n")
     conf = {**TINY, "aliases": str(tmp_path / "aliases.csv")}
@@ -204,6 +250,9 @@ def test_profile_sets_the_switches(atlas: AtlasCells) -> None:
         ({**PCA, "dims": 3}, "dims"),
         ({**TINY, "width": 15}, "multiple of heads"),
         ({**TINY, "panel": "all"}, "common"),
+        ({**TINY, "pretrain_epochs": -1}, "pretrain_epochs: 0"),
+        ({**TINY, "pretrain_epochs": 2, "weights": "folder"}, "no weights"),
+        ({**TINY, "pretrain_epochs": 2, "pretrain_learning_rate": 0}, "learning_rate"),
         ({**TINY, "device": "gpu"}, "cuda"),
         ({**PCA, "dimensions": 0}, "below 1"),
         ({**TINY, "profile": "best"}, "recommended"),
