@@ -125,12 +125,17 @@ def test_rows_left_out_and_profiles_are_told(built, tmp_path):
     write_profiles(tmp_path)
     output = results / "report/more.html"
     gone = {"titan": "slide encoder titan has no copy at <nowhere>"}
-    write_report([study], CONFIG, [], [], {}, output, left_out=gone, profiles=tmp_path / "profiles.csv")
+    figures = [results / "figures/demo/forest_survival.png"]
+    write_report(
+        [study], CONFIG, [], [], {}, output, left_out=gone, profiles=tmp_path / "profiles.csv", smoothing=figures
+    )
     page = output.read_text(encoding="utf-8")
     assert "<strong>titan</strong>: slide encoder titan has no copy at &lt;nowhere&gt;." in page
-    assert '<th scope="row">residual_mode</th><td>released</td><td>single</td><td>single</td>' in page
+    assert '<th scope="row">ModalTune</th><td>residual_mode</td><td>released</td><td>single</td><td>single</td>' in page
+    assert '<th scope="row">Path-GPTomic</th><td>unit</td><td>-</td><td>region</td><td>patient</td>' in page
     reader = Reader()
     reader.feed(page)
+    assert "smoothing-demo-forest-survival" in reader.ids
     assert {link for link in reader.links if link[1:] not in reader.ids} == set()
 
 
