@@ -56,9 +56,9 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
         plan = dry_run(snakemake)
     finally:
         path.write_text(before)
-    assert set(plan) == SLIDE_CONE | REPORT_CONE | VECTOR_CONE | {"fit_method"}
-    # abmil and late_fusion, four probes of sim_a, one of the union
-    assert plan["fit_method"] == 7, "only the rows that read tiles"
+    assert set(plan) == SLIDE_CONE | REPORT_CONE | VECTOR_CONE | {"cut_regions", "plot_balance", "fit_method"}
+    # abmil and late_fusion, four probes of sim_a, one of the union, Path-GPTomic on tiles and on regions
+    assert plan["fit_method"] == 9, "only the rows that read tiles or regions"
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,19 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
         (
             "folds: 3",
             "folds: 4",
-            {"split_cohort", "unite_splits", "simulate_oracle", "write_texts", "fit_method"}
+            {"split_cohort", "unite_splits", "simulate_oracle", "write_texts", "fit_method", "plot_balance"}
             | VECTOR_CONE
             | REPORT_CONE,
             None,
         ),
         ("gene_latent: 4", "gene_latent: 5", VECTOR_CONE | {"fit_method"} | REPORT_CONE, 4),
         ("width: 32", "width: 33", {"write_texts", "fit_method"} | VECTOR_CONE | REPORT_CONE, 4),
+        (
+            "pure_cells: 16, epochs: 2",
+            "pure_cells: 16, epochs: 3",
+            {"train_smoother", "smooth_expression", "plot_smoothing", "plot_balance", "fit_method"} | REPORT_CONE,
+            2,
+        ),
         ("slide_vector: {method: probe", "slide_vector: {penalty: 2, method: probe", {"fit_method"} | REPORT_CONE, 1),
     ],
 )
