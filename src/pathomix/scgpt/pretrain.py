@@ -194,9 +194,8 @@ def pretrain(model: ScGPT, heads: Heads, cells: Mapping[str, Tokens], settings: 
                 batch = masked({names[row]: usable[names[row]] for row in rows}, size, ratio, settings.seed, epoch)
                 for group in optimiser.param_groups:
                     group["lr"] = _rate(epoch, step, len(batches), settings)
-                total += _step(model, heads, batch, settings.n_bins, optimiser, f"step {step} of epoch {epoch}") * len(
-                    rows
-                )
+                where = f"step {step} of epoch {epoch}"
+                total += len(rows) * _step(model, heads, batch, settings.n_bins, optimiser, where)
             history.append(EpochLoss(*map(float, total / len(names))))
             log.info("epoch %d: squared error off genes %.4f, off cells %.4f", epoch, *history[-1])
     model.eval()
