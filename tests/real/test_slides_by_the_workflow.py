@@ -76,7 +76,7 @@ def test_every_slide_ends_as_features_or_with_a_reason(root: Path, shared_data: 
     config |= {
         "studies": {"small": small},
         "methods": {name: config["methods"][name] for name in small["methods"]},
-        "explanations": {},
+        **{key: {} for key in ("explanations", "atlases", "expression_encoders", "smoothing", "regions")},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     target = "results/real/features/demo/real.parquet"

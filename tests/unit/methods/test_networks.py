@@ -166,7 +166,9 @@ def test_stretches_change_memory_not_results(
         valid.ids
     )  # once forward, once more in the backward pass
     for key, value in states[0].items():
-        assert value == pytest.approx(states[1][key], abs=2e-5), key
+        # The Cox loss does not see the last bias: its gradient is rounding, of which Adam makes whole steps.
+        if not key.endswith(("classifier.bias", "head.bias")):
+            assert value == pytest.approx(states[1][key], abs=2e-5), key
 
 
 def test_patients_of_any_sizes_come_back_in_their_order() -> None:
