@@ -140,7 +140,7 @@ rule embed_expression:
         json=lambda wildcards: as_json(
             plan.expression.encoder_parameters(wildcards.expression_encoder)
         ),
-        folder=f"{R}/cohort/{{cohort}}",
+        folder=lambda wildcards, input: str(Path(input.expression).parent),
     shell:
         "python workflow_scripts/embed_expression.py --threads {threads} --cohort-dir {params.folder:q}"
         " --encoder {input.encoder:q} --parameters {params.json:q} --output {output:q} > {log:q} 2>&1"
