@@ -136,7 +136,8 @@ class PathGPTomic(PerTaskMethod):
             assert reader.image_vectors is not None
             return VectorBranch(len(reader.image_vectors.columns), own.image_width, own.image_dropout)
         if own.image == "regions":
-            encoder = own.region_encoder.build()
-            width = encoder.settings.embed_dim
-            return RegionBranch(encoder, width, own.image_width, own.image_dropout, own.precision == "bf16")
+            encoder = own.region_encoder
+            return RegionBranch(
+                encoder.build(), encoder.width, own.image_width, own.image_dropout, own.precision == "bf16"
+            )
         return None

@@ -16,13 +16,18 @@ from torch import Tensor
 from pathomix.cohort.cases import Cases, RegionStore
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import choice
+from pathomix.core.weights import load_strictly, read_state
 from pathomix.nn.t2t_vit import VARIANTS, T2TSettings, T2TViT
+from pathomix.nn.vgg import VGGEncoder
 from pathomix.slides.t2t import Positions, load_t2t
 
 Arguments = tuple[Tensor | int, ...]
 """What an image branch is called with."""
 
 _IMAGES_AT_ONCE = 64
+_VGG = "vgg19_bn"
+_VGG_WIDTH = 1024
+_SIZES = ("token_kind", "embed_dim", "depth", "heads", "mlp_ratio", "qk_scale")
 
 
 class View(NamedTuple):
@@ -44,8 +49,9 @@ class RegionEncoder:
     """The image encoder of regions.
 
     Attributes:
-        variant: Published sizes, key of `nn.t2t_vit.VARIANTS`; what is given below replaces them.
-        weights: File of released weights; empty = random weights.
+        variant: Published sizes, key of `nn.t2t_vit.VARIANTS`; what is given below replaces them. Or ``vgg19_bn``, the
+            image CNN of Pathomic Fusion: convolutions frozen, two layers trained.
+        weights: File of released weights (of the CNN: torchvision's); empty = random weights.
         positions: Where the file is of another image size, see `slides.t2t.load_t2t`.
         image_size: Edge of the images the network reads, in pixels.
         token_kind: See `nn.t2t_vit.T2TSettings`, as for all that follow.
@@ -68,19 +74,42 @@ class RegionEncoder:
     qk_scale: float | None = None
 
     def __post_init__(self) -> None:
-        choice(self.variant, tuple(VARIANTS), "variant")
+        choice(self.variant, (*VARIANTS, _VGG), "variant")
         choice(self.positions, get_args(Positions), "positions")
-        _ = self.settings  # Sizes are checked there.
+        given = [name for name in _SIZES if getattr(self, name) is not None]
+        if self.variant != _VGG:
+            _ = self.settings  # Sizes are checked there.
+        elif given or self.image_size < 32:
+            raise PathomixError(
+                f"image_encoder: {_VGG} has fixed sizes and reads images of at least 32 pixels",
+                offending=given,
+                remedy="take these keys out, or name a variant of T2T-ViT",
+            )
 
     @property
     def settings(self) -> T2TSettings:
-        """Sizes of the network."""
-        names = ("token_kind", "embed_dim", "depth", "heads", "mlp_ratio", "qk_scale")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        """Sizes of the T2T-ViT."""
+        given = {name: getattr(self, name) for name in _SIZES if getattr(self, name) is not None}
         return replace(VARIANTS[self.variant], image_size=self.image_size, **given)
 
-    def build(self) -> T2TViT:
-        """The network, with its weights where a file is given."""
+    @property
+    def width(self) -> int:
+        """Width of the features."""
+        return _VGG_WIDTH if self.variant == _VGG else self.settings.embed_dim
+
+    def build(self) -> T2TViT | VGGEncoder:
+        """The network, with its weights where a file is given.
+
+        Raises:
+            PathomixError: The file cannot be read or does not fit.
+        """
+        if self.variant == _VGG:
+            cnn = VGGEncoder(_VGG_WIDTH)
+            if self.weights:
+                path = Path(self.weights)
+                state = {n: v for n, v in read_state(path).items() if not n.startswith("classifier.")}
+                load_strictly(cnn.features, {n.removeprefix("features."): v for n, v in state.items()}, path)
+            return cnn
         network = T2TViT(self.settings)
         if self.weights:
             load_t2t(network, Path(self.weights), self.positions)
