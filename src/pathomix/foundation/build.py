@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import nn
 
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import filled
+from pathomix.core.registry import entry_of
 from pathomix.core.weights import state_digest
 from pathomix.foundation.parameters import SlideEncoderParameters
 from pathomix.foundation.slide_encoder import SlideEncoder
@@ -46,19 +46,13 @@ def build_slide_encoder(parameters: Mapping[str, Any], in_dim: int) -> SlideEnco
             that cannot be had or do not fit.
     """
     settings = filled(SlideEncoderParameters, parameters, "slide encoder")
-    known: Mapping[str, str] = importlib.import_module("pathomix.foundation.registry").ARCHITECTURES
-    if settings.architecture not in known:
-        raise PathomixError(
-            f"unknown slide encoder architecture {settings.architecture!r}",
-            remedy=f"set `architecture` to one of {sorted(known)}",
-        )
+    registry = "pathomix.foundation.registry:ARCHITECTURES"
+    build = entry_of(registry, settings.architecture, what="slide encoder architecture", key="architecture")
     if settings.in_dim not in (0, in_dim):
         raise PathomixError(
             f"slide encoder {settings.architecture}: needs tile features of width {settings.in_dim}, not {in_dim}",
             remedy="pair it with the tile encoder it was made for (key `encoder` of the representation)",
         )
-    module, _, function = known[settings.architecture].partition(":")
-    build = getattr(importlib.import_module(module), function)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
         model: nn.Module = build(settings, in_dim)

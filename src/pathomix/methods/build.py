@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from pathomix.core.errors import PathomixError
+from pathomix.core.registry import entry_of
 from pathomix.methods.base import Method
 
 
@@ -19,11 +18,7 @@ def build_method(configuration: Mapping[str, Any]) -> Method:
     Raises:
         PathomixError: No or an unknown method, or parameters it refuses.
     """
-    methods: Mapping[str, str] = importlib.import_module("pathomix.methods.registry").METHODS
     parameters = dict(configuration)
     name = parameters.pop("method", None)
-    if name not in methods:
-        raise PathomixError(f"unknown method {name!r}", remedy=f"set `method` to one of {sorted(methods)}")
-    module, _, attribute = methods[name].partition(":")
-    method: Method = getattr(importlib.import_module(module), attribute)(**parameters)
+    method: Method = entry_of("pathomix.methods.registry:METHODS", name, what="method", key="method")(**parameters)
     return method

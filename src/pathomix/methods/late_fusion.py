@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import filled
+from pathomix.core.seeding import derived_seed
 from pathomix.methods.base import Method, Model, Task
 from pathomix.methods.build import build_method
 from pathomix.methods.per_task import PerTaskMethod, probability_frame, risk_frame, strata
 from pathomix.training.batches import stratified_folds
-from pathomix.training.seeding import derived_seed
 
 _INNER_FOLDS = 4
 _FLOOR = 1e-6

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.seeding import derived_seed, seeded
 from pathomix.methods.bags import Arrange, Bags, TileScaling, with_tiles
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head, build_head
@@ -23,7 +24,6 @@ from pathomix.methods.molecular import Molecular
 from pathomix.methods.per_task import PerTaskMethod, strata
 from pathomix.methods.training_settings import TrainingSettings
 from pathomix.training.loop import Epoch, optimise
-from pathomix.training.seeding import derived_seed, seeded
 
 _PREDICTED_AT_ONCE = 32
 

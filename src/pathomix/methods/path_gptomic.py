@@ -15,6 +15,7 @@ from torch import nn
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import filled
+from pathomix.core.seeding import derived_seed, seeded
 from pathomix.methods.base import Model, Task
 from pathomix.methods.path_gptomic_inputs import Inputs, Reader
 from pathomix.methods.path_gptomic_settings import PathGPTomicSettings
@@ -23,7 +24,6 @@ from pathomix.methods.per_task import PerTaskMethod, outcome, require_outcome, r
 from pathomix.nn.path_gptomic import CoxHead, GenomicBranch, PathGPTomicNetwork, RegionBranch, VectorBranch
 from pathomix.nn.pathomic_fusion import GatedBilinearFusion, PooledTiles
 from pathomix.training.precision import choose_device
-from pathomix.training.seeding import derived_seed, seeded
 
 _PREDICTED_AT_ONCE = 32
 

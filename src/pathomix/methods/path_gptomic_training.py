@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.seeding import derived_seed
 from pathomix.losses.cox import cox_loss
 from pathomix.methods.path_gptomic_inputs import Inputs
 from pathomix.methods.path_gptomic_regions import RegionRows
@@ -22,7 +23,6 @@ from pathomix.survival.concordance import harrell_c
 from pathomix.training.batches import batches, event_batches
 from pathomix.training.loop import Hooks, optimise
 from pathomix.training.modulation import MODALITY, Modulation, modulated_step
-from pathomix.training.seeding import derived_seed
 
 # Spec path_gptomic 5: step size of a pretrained T2T-ViT.
 _PRETRAINED_RATE = 2e-5

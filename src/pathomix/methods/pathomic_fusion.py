@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import choice, filled
+from pathomix.core.seeding import derived_seed, seeded
 from pathomix.methods.bags import Arrange, thinned
 from pathomix.methods.base import Task
 from pathomix.methods.blocks import BLOCKS
@@ -32,7 +33,6 @@ from pathomix.nn.snn import Activation, PathomicSNN, init_max
 from pathomix.training.batches import batches
 from pathomix.training.loop import Epoch, Hooks, Recipe, optimise
 from pathomix.training.precision import choose_device
-from pathomix.training.seeding import derived_seed, seeded
 
 IMAGES = ("tiles", *SOURCES)
 _READ = {"tiles": "tile features", "slide_vector": "slide vectors", "expression": "expression"}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from pathomix.core.errors import PathomixError
+from pathomix.core.registry import entry_of
 from pathomix.representations.base import Representation
 
 
@@ -20,13 +19,9 @@ def build_representation(configuration: Mapping[str, Any], slide_encoder: Mappin
     Raises:
         PathomixError: No or an unknown representation, or parameters it refuses.
     """
-    known: Mapping[str, str] = importlib.import_module("pathomix.representations.registry").REPRESENTATIONS
     parameters = dict(configuration)
     name = parameters.pop("representation", None)
-    if name not in known:
-        raise PathomixError(
-            f"unknown representation {name!r}", remedy=f"set `representation` to one of {sorted(known)}"
-        )
-    module, _, attribute = known[name].partition(":")
-    built: Representation = getattr(importlib.import_module(module), attribute)(dict(slide_encoder), **parameters)
+    registry = "pathomix.representations.registry:REPRESENTATIONS"
+    kind = entry_of(registry, name, what="representation", key="representation")
+    built: Representation = kind(dict(slide_encoder), **parameters)
     return built

@@ -17,6 +17,7 @@ from torch import Tensor
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import filled
+from pathomix.core.seeding import derived_seed, seeded
 from pathomix.foundation.build import SlideEncoders
 from pathomix.foundation.layout import Layout
 from pathomix.foundation.parameters import SlideEncoderParameters
@@ -34,7 +35,6 @@ from pathomix.representations.modaltune_settings import ModalTuneSettings
 from pathomix.representations.modaltune_training import Trainer
 from pathomix.training.checkpoint import Checkpoint
 from pathomix.training.precision import Precision, choose_device
-from pathomix.training.seeding import derived_seed, seeded
 
 log = logging.getLogger(__name__)
 

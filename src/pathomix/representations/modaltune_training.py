@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.seeding import derived_seed, seeded
 from pathomix.losses.text_alignment import text_alignment_loss
 from pathomix.nn.modaltune import ModalTune, backward_by_task
 from pathomix.representations.modaltune_data import Batch, CaseInputs
@@ -21,7 +22,6 @@ from pathomix.representations.modaltune_settings import ModalTuneSettings
 from pathomix.training.checkpoint import Checkpoint
 from pathomix.training.precision import Precision
 from pathomix.training.schedule import WarmupCosine
-from pathomix.training.seeding import derived_seed, seeded
 
 log = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.files import content_key, file_digest
 from pathomix.core.provenance import METADATA_KEY, Provenance
 from pathomix.core.schemas import MODEL_HISTORY, MODEL_INDEX
+from pathomix.core.seeding import derived_seed
 from pathomix.core.tables import write_table
 from pathomix.core.units import read_record, split_key, write_arrays, write_record
 from pathomix.representations.base import Embedding, FittedRepresentation, Representation
@@ -29,7 +30,6 @@ from pathomix.representations.files import without_paths
 from pathomix.representations.store import HELD_OUT, MAIN, write_embeddings
 from pathomix.training.batches import stratified_folds
 from pathomix.training.checkpoint import Checkpoint
-from pathomix.training.seeding import derived_seed
 
 log = logging.getLogger(__name__)
 

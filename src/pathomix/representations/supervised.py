@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import choice
+from pathomix.core.seeding import seeded
 from pathomix.genomics.expression import Standardiser
 from pathomix.methods.base import Task
 from pathomix.methods.blocks import Design, Layout
@@ -31,7 +32,6 @@ from pathomix.nn.tuned_encoder import TunedEncoder
 from pathomix.representations.base import Embedding
 from pathomix.representations.measurements import moments, require_genes
 from pathomix.training.checkpoint import Checkpoint
-from pathomix.training.seeding import seeded
 
 _TASKS = ("survival", "subtype")
 _BLOCK = "expression"

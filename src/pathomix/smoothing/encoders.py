@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from pathomix.core.errors import PathomixError
 from pathomix.core.provenance import METADATA_KEY, Provenance
+from pathomix.core.registry import entry_of
 from pathomix.core.units import write_arrays
 from pathomix.scgpt.expression import Matrix
 from pathomix.smoothing.cells import AtlasCells
@@ -97,14 +97,10 @@ def build_encoder(configuration: Mapping[str, Any]) -> ExpressionEncoder:
     Raises:
         PathomixError: No or an unknown encoder, or parameters it refuses.
     """
-    # By name, so that a new encoder is no change of the others' code.
-    known: Mapping[str, str] = importlib.import_module("pathomix.smoothing.registry").EXPRESSION_ENCODERS
     parameters = dict(configuration)
     name = parameters.pop("encoder", None)
-    if name not in known:
-        raise PathomixError(f"unknown expression encoder {name!r}", remedy=f"set `encoder` to one of {sorted(known)}")
-    module, _, attribute = known[name].partition(":")
-    built: ExpressionEncoder = getattr(importlib.import_module(module), attribute)(parameters)
+    registry = "pathomix.smoothing.registry:EXPRESSION_ENCODERS"
+    built: ExpressionEncoder = entry_of(registry, name, what="expression encoder", key="encoder")(parameters)
     return built
 
 

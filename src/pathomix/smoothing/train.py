@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.seeding import derived_seed, seeded
 from pathomix.nn.smoother import Smoother
 from pathomix.smoothing.parameters import TrainingSettings
 from pathomix.smoothing.pool import Rows
@@ -59,9 +58,9 @@ def fit_smoother(
         PathomixError: The loss is not finite.
     """
     first = epoch_rows(0)
-    generator = np.random.default_rng(_stream(settings.seed, "order"))
+    generator = np.random.default_rng(derived_seed(settings.seed, "smoother", "order"))
     records: list[Mapping[str, float]] = []
-    with _seeded(_stream(settings.seed, "network")):
+    with seeded(derived_seed(settings.seed, "smoother", "network")):
         model = Smoother(
             first.embeddings.shape[1], classes, settings.hidden, settings.out_dim, settings.activation,
             settings.dropout,
@@ -134,15 +133,3 @@ def _outputs(model: Smoother, rows: Rows) -> Tensor:
 
 def _copy(model: Smoother) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _stream(seed: int, use: str) -> int:
-    return int(hashlib.sha256(f"smoother/{seed}/{use}".encode()).hexdigest()[:8], 16)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Torch's CPU stream seeded inside the block, and as before afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

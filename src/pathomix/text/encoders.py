@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.registry import entry_of
 
 
 class TextEncoder(Protocol):
@@ -45,12 +45,7 @@ def build_encoder(name: str, settings: Mapping[str, Any]) -> TextEncoder:
     Raises:
         PathomixError: Unknown encoder, an argument it does not read or that is missing, weights that do not fit.
     """
-    # By name, so that a new encoder is no change of the others' code.
-    encoders: Mapping[str, str] = importlib.import_module("pathomix.text.registry").ENCODERS
-    if name not in encoders:
-        raise PathomixError(f"unknown text encoder {name!r}", remedy=f"set `encoder` to one of {sorted(encoders)}")
-    module, _, attribute = encoders[name].partition(":")
-    encoder = getattr(importlib.import_module(module), attribute)
+    encoder = entry_of("pathomix.text.registry:ENCODERS", name, what="text encoder", key="encoder")
     accepted = inspect.signature(encoder).parameters
     unread = sorted(set(settings) - set(accepted))
     if unread:

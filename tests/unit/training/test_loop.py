@@ -8,7 +8,7 @@ from torch import nn
 from pathomix.core.errors import PathomixError
 from pathomix.training.batches import batches
 from pathomix.training.loop import Hooks, Recipe, optimise
-from pathomix.training.seeding import derived_seed, seeded
+from pathomix.core.seeding import derived_seed, seeded
 
 ROWS = np.zeros(32, dtype=np.int64)
 
