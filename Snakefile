@@ -25,7 +25,9 @@ wildcard_constraints:
     scheme=alternatives(plan.splits),
     study=alternatives(plan.studies),
     method=alternatives(plan.methods),
-    encoder=alternatives(plan.encoders),
+    encoder=alternatives(plan.slides.encoders),
+    embedding=alternatives(plan.slides.passes),
+    tiling=alternatives(plan.slides.tilings),
     representation=alternatives(plan.vectors.representations),
     source=alternatives(plan.cohorts.names),
     text=alternatives(plan.vectors.texts),
@@ -39,6 +41,7 @@ wildcard_constraints:
 
 
 include: "rules/simulate.smk"
+include: "rules/acquire.smk"
 include: "rules/cohort.smk"
 include: "rules/slides.smk"
 include: "rules/regions.smk"

@@ -24,11 +24,12 @@ rule build_cohort:
     params:
         code=plan.code("build_cohort"),
         root=lambda wildcards: plan.cohorts.described[wildcards.cohort]["root"],
+        locks=plan.cohorts.locks,
         endpoint=lambda wildcards: plan.cohorts.endpoint_option(wildcards.cohort),
         folder=f"{R}/cohort/{{cohort}}",
     shell:
         "python workflow_scripts/build_cohort.py --threads {threads} --name {wildcards.cohort:q}"
-        " --description {input.description:q} --root {params.root:q} {params.endpoint}"
+        " --description {input.description:q} --root {params.root:q} --locks {params.locks:q} {params.endpoint}"
         " --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
@@ -36,8 +37,10 @@ rule split_cohort:
     input:
         patients=f"{R}/cohort/{{cohort}}/patients.parquet",
         given=f"{R}/cohort/{{cohort}}/given_splits.parquet",
+        expression=lambda wildcards: plan.measured(wildcards.cohort, wildcards.scheme),
     output:
-        f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
+        splits=f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
+        audit=f"{R}/splits/{{cohort}}/{{scheme}}.audit.json",
     log:
         f"{R}/logs/split_cohort/{{cohort}}-{{scheme}}.log",
     benchmark:
@@ -48,14 +51,42 @@ rule split_cohort:
         "../envs/cohort.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
-        runtime=10,
+        mem_mb=memory(2000),
+        runtime=60,
     params:
         code=plan.code("split_cohort"),
         json=lambda wildcards: as_json(plan.splits[wildcards.scheme]),
+        expression=lambda wildcards, input: option("--expression", input.expression),
     shell:
         "python workflow_scripts/split_cohort.py --threads {threads} --name {wildcards.cohort:q}"
-        " --patients {input.patients:q} --given {input.given:q} --parameters {params.json:q}"
+        " --patients {input.patients:q} --given {input.given:q} {params.expression} --parameters {params.json:q}"
+        " --output {output.splits:q} > {log:q} 2>&1"
+
+
+rule nest_splits:
+    input:
+        patients=f"{R}/cohort/{{cohort}}/patients.parquet",
+        splits=f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
+    output:
+        f"{R}/splits/{{cohort}}/{{scheme}}.inner.parquet",
+    log:
+        f"{R}/logs/nest_splits/{{cohort}}-{{scheme}}.log",
+    benchmark:
+        f"{R}/benchmarks/nest_splits/{{cohort}}-{{scheme}}.tsv"
+    wildcard_constraints:
+        scheme=alternatives(plan.inner_splits),
+    conda:
+        "../envs/cohort.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=60,
+    params:
+        code=plan.code("nest_splits"),
+        json=lambda wildcards: as_json(plan.inner_splits[wildcards.scheme]),
+    shell:
+        "python workflow_scripts/nest_splits.py --threads {threads} --name {wildcards.cohort:q}"
+        " --patients {input.patients:q} --splits {input.splits:q} --parameters {params.json:q}"
         " --output {output:q} > {log:q} 2>&1"
 
 
@@ -89,12 +120,14 @@ rule unite_cohorts:
 
 rule unite_splits:
     input:
-        lambda wildcards: expand(
+        splits=lambda wildcards: expand(
             f"{R}/splits/{{member}}/{wildcards.scheme}.parquet",
             member=plan.cohorts.members(wildcards.cohort),
         ),
+        patients=f"{R}/cohort/{{cohort}}/patients.parquet",
     output:
-        f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
+        splits=f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
+        audit=f"{R}/splits/{{cohort}}/{{scheme}}.audit.json",
     log:
         f"{R}/logs/unite_splits/{{cohort}}-{{scheme}}.log",
     benchmark:
@@ -113,5 +146,5 @@ rule unite_splits:
             wildcards.cohort, f"{R}/splits/{{member}}/{wildcards.scheme}.parquet"
         ),
     shell:
-        "python workflow_scripts/unite_splits.py --threads {threads} {params.members}"
-        " --output {output:q} > {log:q} 2>&1"
+        "python workflow_scripts/unite_splits.py --threads {threads} --name {wildcards.cohort:q} {params.members}"
+        " --patients {input.patients:q} --output {output.splits:q} > {log:q} 2>&1"

@@ -1,6 +1,7 @@
 """Helpers the rules share; everything that can be tested without Snakemake lives in pathomix.workflow."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,6 +14,16 @@ from pathomix.workflow.plan import ORACLES, Plan, as_json
 def alternatives(names):
     """A wildcard constraint that matches exactly these names (nothing at all when there are none)."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def option(name, files):
+    """A command-line option with its files, nothing where there are none."""
+    return f"{name} {shlex.join(files)}" if files else ""
+
+
+def folders(files):
+    """Folders that files lie in."""
+    return [str(Path(file).parent) for file in files]
 
 
 def memory(megabytes):

@@ -1,4 +1,4 @@
-"""Figures of the smoothing and of the balance of two modalities in training."""
+"""Figures of splits, slides, smoothing and the balance of two modalities in training, and maps over slides."""
 
 
 rule plot_smoothing:
@@ -67,3 +67,86 @@ rule plot_balance:
         "python workflow_scripts/plot_balance.py --threads {threads} --indices {input.indices:q}"
         " --results {params.results:q} --cohort {wildcards.cohort:q} --method-labels {params.labels:q}"
         " --figure-dir {params.figures:q} --table-dir {params.tables:q} > {log:q} 2>&1"
+
+
+rule draw_heatmaps:
+    input:
+        cases=f"{R}/explanations/{{explanation}}/cases.parquet",
+        features=lambda wildcards: plan.vectors.features(
+            plan.explained(wildcards.explanation).representation,
+            plan.explanations[wildcards.explanation]["cohort"],
+        ),
+        slides=lambda wildcards: plan.explained_slides(wildcards.explanation)["tables"],
+    output:
+        f"{R}/explanations/{{explanation}}/heatmaps/heatmaps.parquet",
+    log:
+        f"{R}/logs/draw_heatmaps/{{explanation}}.log",
+    benchmark:
+        f"{R}/benchmarks/draw_heatmaps/{{explanation}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        code=plan.code("draw_heatmaps"),
+        json=as_json(plan.heatmaps),
+        roots=lambda wildcards: plan.explained_slides(wildcards.explanation)["roots"],
+        task=lambda wildcards: plan.explanations[wildcards.explanation]["task"],
+        explanation=lambda wildcards, input: Path(input.cases).parent,
+        results=lambda wildcards: R,
+        output=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        "python workflow_scripts/draw_heatmaps.py --threads {threads} --explanation {params.explanation:q}"
+        " --features {input.features:q} --slides {input.slides:q} --roots {params.roots:q} --task {params.task:q}"
+        " --parameters {params.json:q} --results {params.results:q} --output {params.output:q} > {log:q} 2>&1"
+
+
+rule draw_splits:
+    input:
+        plan.audits(),
+    output:
+        plan.split_figures(),
+        [Path(figure).with_suffix(".pdf") for figure in plan.split_figures()],
+    log:
+        f"{R}/logs/draw_splits.log",
+    benchmark:
+        f"{R}/benchmarks/draw_splits.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=30,
+    params:
+        code=plan.code("draw_splits"),
+        folder=f"{R}/figures/splits",
+    shell:
+        "python workflow_scripts/draw_splits.py --threads {threads} --audits {input:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule contact_sheet:
+    input:
+        slides=f"{R}/cohort/{{cohort}}/slides.parquet",
+        indices=lambda wildcards: plan.slides.tissue_indices(wildcards.cohort),
+    output:
+        f"{R}/figures/slides/{{cohort}}/page-001.png",
+    log:
+        f"{R}/logs/contact_sheet/{{cohort}}.log",
+    benchmark:
+        f"{R}/benchmarks/contact_sheet/{{cohort}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=60,
+    params:
+        code=plan.code("contact_sheet"),
+        results=lambda wildcards: R,
+        folder=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        "python workflow_scripts/contact_sheet.py --threads {threads} --slides {input.slides:q}"
+        " --indices {input.indices:q} --results {params.results:q} --output {params.folder:q} > {log:q} 2>&1"

@@ -30,23 +30,13 @@ rule fit_method:
         code=lambda wildcards: plan.method_code(wildcards.method),
         json=lambda wildcards: as_json(plan.method_parameters(wildcards.method)),
         folder=f"{R}/cohort/{{cohort}}",
-        features=lambda wildcards, input: (
-            f"--features {input.features}" if input.features else ""
+        features=lambda wildcards, input: option("--features", input.features),
+        vectors=lambda wildcards, input: option("--vectors", input.vectors),
+        expression=lambda wildcards, input: option(
+            "--expression-vectors", input.expression_vectors
         ),
-        vectors=lambda wildcards, input: (
-            f"--vectors {input.vectors}" if input.vectors else ""
-        ),
-        expression=lambda wildcards, input: (
-            f"--expression-vectors {input.expression_vectors}"
-            if input.expression_vectors
-            else ""
-        ),
-        regions=lambda wildcards, input: (
-            f"--regions {input.regions}" if input.regions else ""
-        ),
-        weights=lambda wildcards, input: (
-            f"--weights {input.weights}" if input.weights else ""
-        ),
+        regions=lambda wildcards, input: option("--regions", input.regions),
+        weights=lambda wildcards, input: option("--weights", input.weights),
         token=lambda wildcards: plan.token_option(wildcards.method),
         seeds=lambda wildcards: ",".join(
             map(str, plan.seeds(wildcards.study, wildcards.method))

@@ -3,10 +3,7 @@
 
 rule cut_regions:
     input:
-        tissue=expand(
-            f"{R}/slides/{{{{cohort}}}}/tissue-{{shard}}.parquet",
-            shard=range(plan.shards),
-        ),
+        tissue=lambda wildcards: plan.slides.tissue_indices(wildcards.cohort),
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
         target=lambda wildcards: plan.regions.stain_target(wildcards.regions),
     output:
@@ -28,7 +25,7 @@ rule cut_regions:
         code=plan.code("cut_regions"),
         json=lambda wildcards: as_json(plan.regions.cut[wildcards.regions]),
         root=lambda wildcards: plan.cohorts.slide_root(wildcards.cohort),
-        lost=plan.max_lost_share,
+        lost=plan.slides.max_lost_share,
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/cut_regions.py --threads {threads} --tissue {input.tissue:q} --slides {input.slides:q}"
@@ -62,7 +59,7 @@ rule import_regions:
         folder=lambda wildcards: plan.regions.folder(
             wildcards.regions, wildcards.cohort
         ),
-        lost=plan.max_lost_share,
+        lost=plan.slides.max_lost_share,
     shell:
         "python workflow_scripts/import_regions.py --threads {threads} --folder {params.folder:q}"
         " --patients {input.patients:q} --name {wildcards.regions:q} --parameters {params.json:q}"

@@ -9,6 +9,7 @@ rule evaluate_study:
     output:
         folds=f"{R}/evaluation/{{study}}/folds.parquet",
         scores=f"{R}/evaluation/{{study}}/scores.parquet",
+        leaks=f"{R}/evaluation/{{study}}/declared_leaks.tsv",
     log:
         f"{R}/logs/evaluate_study/{{study}}.log",
     benchmark:
@@ -26,7 +27,33 @@ rule evaluate_study:
     shell:
         "python workflow_scripts/evaluate_study.py --threads {threads} --indices {input.indices:q}"
         " --results {params.results:q} --parameters {params.json:q}"
-        " --folds {output.folds:q} --scores {output.scores:q} > {log:q} 2>&1"
+        " --folds {output.folds:q} --scores {output.scores:q} --leaks {output.leaks:q} > {log:q} 2>&1"
+
+
+rule probe_site:
+    input:
+        features=f"{R}/features/{{encoder}}/{{cohort}}.parquet",
+        patients=f"{R}/cohort/{{cohort}}/patients.parquet",
+    output:
+        f"{R}/evaluation/site_probe/{{encoder}}/{{cohort}}.parquet",
+    log:
+        f"{R}/logs/probe_site/{{encoder}}-{{cohort}}.log",
+    benchmark:
+        f"{R}/benchmarks/probe_site/{{encoder}}-{{cohort}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(8000),
+        runtime=60,
+    params:
+        code=plan.code("probe_site"),
+        json=as_json(plan.site_probe),
+        results=lambda wildcards: R,
+    shell:
+        "python workflow_scripts/probe_site.py --threads {threads} --encoder {wildcards.encoder:q}"
+        " --cohort {wildcards.cohort:q} --patients {input.patients:q} --features {input.features:q}"
+        " --parameters {params.json:q} --results {params.results:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule make_tables:
@@ -157,14 +184,14 @@ rule write_report:
         studies=plan.report_studies(),
         config=lambda wildcards: as_json(plan.config),
         left_out=lambda wildcards: as_json(plan.left_out),
-        profiles=lambda wildcards, input: (
-            f"--profiles {input.profiles}" if input.profiles else ""
-        ),
-        smoothing=lambda wildcards, input: (
-            f"--smoothing {input.smoothing}" if input.smoothing else ""
+        profiles=lambda wildcards, input: option("--profiles", input.profiles),
+        probes=lambda wildcards, input: option("--site-probe", input.probes),
+        galleries=lambda wildcards, input: " ".join(
+            option(f"--gallery {kind}", input[kind]) for kind in plan.galleries()
         ),
     shell:
         "python workflow_scripts/write_report.py --threads {threads} {params.studies}"
-        " --config {params.config:q} --left-out {params.left_out:q} {params.profiles} {params.smoothing}"
+        " --config {params.config:q} --left-out {params.left_out:q} {params.profiles} {params.galleries}"
+        " {params.probes} --leaks {input.leaks:q}"
         " --quarantine {input.quarantines:q} --oracle {input.oracles:q}"
         " --output {output:q} > {log:q} 2>&1"

@@ -45,11 +45,43 @@ rule simulate_slides:
         code=plan.code("simulate_slides"),
         json=as_json(plan.cohorts.simulation),
         folder=lambda wildcards: RAW,
-        shards=plan.shards,
+        shards=lambda wildcards: plan.cohorts.shards(wildcards.cohort),
     shell:
         "python workflow_scripts/simulate_slides.py --threads {threads} --parameters {params.json:q}"
         " --cohort {wildcards.cohort:q} --shard {wildcards.shard} --shards {params.shards}"
         " --tables {params.folder:q} --index {output:q} > {log:q} 2>&1"
+
+
+rule describe_archive:
+    input:
+        tables=expand(
+            f"{RAW}/{{{{cohort}}}}/{{table}}",
+            table=["clinical.tsv", "slides.tsv", "expression.tsv.gz", "copy_number.tsv.gz", "mutation.tsv.gz"],
+        ),
+        shared=expand(f"{RAW}/{{file}}", file=["gene_sets.gmt", "atlas.h5ad"]),
+        slides=lambda wildcards: expand(
+            f"{RAW}/{wildcards.cohort}/slides-{{shard}}.tsv",
+            shard=plan.slides.shards(wildcards.cohort),
+        ),
+    output:
+        f"{RAW}/archive/{{cohort}}/archive.json",
+    log:
+        f"{R}/logs/describe_archive/{{cohort}}.log",
+    benchmark:
+        f"{R}/benchmarks/describe_archive/{{cohort}}.tsv"
+    conda:
+        "../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=plan.code("describe_archive"),
+        raw=lambda wildcards: RAW,
+        output=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        "python workflow_scripts/describe_archive.py --threads {threads} --raw {params.raw:q}"
+        " --cohorts {wildcards.cohort:q} --output-dir {params.output:q} > {log:q} 2>&1"
 
 
 rule simulate_oracle:

@@ -4,9 +4,12 @@
 rule segment_tissue:
     input:
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
-        files=lambda wildcards: plan.cohorts.slide_inputs(
+        files=lambda wildcards: plan.acquisition.slide_indices(
             wildcards.cohort, wildcards.shard
         ),
+        overrides=plan.slides.overrides(),
+        known=plan.slides.known_slides(),
+        weights=plan.slides.masker_weights(),
     output:
         f"{R}/slides/{{cohort}}/tissue-{{shard}}.parquet",
     log:
@@ -21,13 +24,15 @@ rule segment_tissue:
         runtime=240,
     params:
         code=plan.code("segment_tissue"),
-        json=as_json(plan.tissue),
+        json=as_json(plan.slides.tissue),
         root=lambda wildcards: plan.cohorts.slide_root(wildcards.cohort),
-        shards=plan.shards,
+        shards=lambda wildcards: plan.cohorts.shards(wildcards.cohort),
+        overrides=lambda wildcards, input: option("--overrides", input.overrides),
+        known=lambda wildcards, input: option("--known-slides", input.known),
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/segment_tissue.py --threads {threads} --slides {input.slides:q} --root {params.root:q}"
-        " --shard {wildcards.shard} --shards {params.shards} --parameters {params.json:q}"
+        " --shard {wildcards.shard} --shards {params.shards} --parameters {params.json:q} {params.overrides} {params.known}"
         " --results {params.results:q} --index {output:q} > {log:q} 2>&1"
 
 
@@ -36,11 +41,11 @@ rule cut_tiles:
         tissue=f"{R}/slides/{{cohort}}/tissue-{{shard}}.parquet",
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
     output:
-        f"{R}/slides/{{cohort}}/tiles-{{shard}}.parquet",
+        f"{R}/slides/{{cohort}}/tiles-{{tiling}}-{{shard}}.parquet",
     log:
-        f"{R}/logs/cut_tiles/{{cohort}}-{{shard}}.log",
+        f"{R}/logs/cut_tiles/{{cohort}}-{{tiling}}-{{shard}}.log",
     benchmark:
-        f"{R}/benchmarks/cut_tiles/{{cohort}}-{{shard}}.tsv"
+        f"{R}/benchmarks/cut_tiles/{{cohort}}-{{tiling}}-{{shard}}.tsv"
     conda:
         "../envs/slides.yaml"
     threads: 1
@@ -49,26 +54,33 @@ rule cut_tiles:
         runtime=60,
     params:
         code=plan.code("cut_tiles"),
-        json=as_json(plan.tiles),
+        json=as_json(plan.slides.tiles),
+        size=lambda wildcards: plan.slides.tilings[wildcards.tiling][0],
+        mpp=lambda wildcards: plan.slides.tilings[wildcards.tiling][1],
+        imported=lambda wildcards: option(
+            "--imported", plan.slides.imported(wildcards.tiling)
+        ),
         root=lambda wildcards: plan.cohorts.slide_root(wildcards.cohort),
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/cut_tiles.py --threads {threads} --tissue {input.tissue:q} --slides {input.slides:q}"
-        " --root {params.root:q} --parameters {params.json:q}"
+        " --root {params.root:q} --size {params.size} --mpp {params.mpp} --parameters {params.json:q} {params.imported}"
         " --results {params.results:q} --index {output:q} > {log:q} 2>&1"
 
 
 rule embed_tiles:
     input:
-        tiles=f"{R}/slides/{{cohort}}/tiles-{{shard}}.parquet",
-        weights=lambda wildcards: plan.weights(wildcards.encoder),
+        tiles=lambda wildcards: plan.slides.tile_indices(
+            wildcards.embedding, wildcards.cohort, wildcards.shard
+        ),
+        weights=lambda wildcards: plan.slides.pass_weights(wildcards.embedding),
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
     output:
-        f"{R}/features/{{encoder}}/{{cohort}}-{{shard}}.parquet",
+        f"{R}/features/passes/{{embedding}}/{{cohort}}-{{shard}}.parquet",
     log:
-        f"{R}/logs/embed_tiles/{{encoder}}-{{cohort}}-{{shard}}.log",
+        f"{R}/logs/embed_tiles/{{embedding}}-{{cohort}}-{{shard}}.log",
     benchmark:
-        f"{R}/benchmarks/embed_tiles/{{encoder}}-{{cohort}}-{{shard}}.tsv"
+        f"{R}/benchmarks/embed_tiles/{{embedding}}-{{cohort}}-{{shard}}.tsv"
     conda:
         "../envs/encode.yaml"
     threads: 1
@@ -76,21 +88,25 @@ rule embed_tiles:
         mem_mb=memory(8000),
         runtime=480,
     params:
-        code=plan.code("embed_tiles"),
-        json=lambda wildcards: as_json(plan.encoders[wildcards.encoder]),
+        code=lambda wildcards: plan.code(
+            "embed_tiles", modules=plan.slides.pass_modules(wildcards.embedding)
+        ),
+        encoders=lambda wildcards: as_json(
+            plan.slides.pass_encoders(wildcards.embedding)
+        ),
+        engine=as_json(plan.slides.engine),
         root=lambda wildcards: plan.cohorts.slide_root(wildcards.cohort),
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/embed_tiles.py --threads {threads} --tiles {input.tiles:q} --slides {input.slides:q}"
-        " --root {params.root:q} --encoder {wildcards.encoder:q} --parameters {params.json:q}"
-        " --results {params.results:q} --index {output:q} > {log:q} 2>&1"
+        " --root {params.root:q} --pass {wildcards.embedding:q} --encoders {params.encoders:q}"
+        " --engine {params.engine:q} --results {params.results:q} --index {output:q} > {log:q} 2>&1"
 
 
 rule index_features:
     input:
-        shards=expand(
-            f"{R}/features/{{{{encoder}}}}/{{{{cohort}}}}-{{shard}}.parquet",
-            shard=range(plan.shards),
+        shards=lambda wildcards: plan.slides.pass_indices(
+            wildcards.encoder, wildcards.cohort
         ),
         slides=f"{R}/cohort/{{cohort}}/slides.parquet",
     output:
@@ -108,8 +124,8 @@ rule index_features:
         runtime=10,
     params:
         code=plan.code("index_features"),
-        lost=plan.max_lost_share,
+        lost=plan.slides.max_lost_share,
     shell:
         "python workflow_scripts/index_features.py --threads {threads} --indices {input.shards:q}"
-        " --slides {input.slides:q} --max-lost-share {params.lost}"
+        " --encoder {wildcards.encoder:q} --slides {input.slides:q} --max-lost-share {params.lost}"
         " --output {output.index:q} --quarantine {output.quarantine:q} > {log:q} 2>&1"

@@ -16,6 +16,7 @@ def main(options: argparse.Namespace) -> None:
     from pathomix.core.files import file_digest
     from pathomix.core.schemas import MODEL_INDEX, SPLITS
     from pathomix.core.tables import read_table
+    from pathomix.evaluate.leakage import guard
     from pathomix.representations.files import input_digests
     from pathomix.representations.run import EmbeddingCell, embed_cell
     from pathomix.slides.feature_store import FeatureStore
@@ -30,14 +31,10 @@ def main(options: argparse.Namespace) -> None:
         inputs={**inputs, "models": file_digest(options.models), "splits": file_digest(options.splits)},
     )
     tiles = FeatureStore(options.features, options.results) if options.features else None
-    embed_cell(
-        cell,
-        load_cases(options.cohort_dir, tiles=tiles),
-        read_table(options.splits, SPLITS),
-        read_table(options.models, MODEL_INDEX),
-        options.results,
-        options.output,
-    )
+    cases, splits = load_cases(options.cohort_dir, tiles=tiles), read_table(options.splits, SPLITS)
+    slides = options.cohort_dir / "slides.parquet"
+    check = guard(cases, splits, where=options.cohort, slides=slides, features=options.features)
+    embed_cell(cell, cases, splits, read_table(options.models, MODEL_INDEX), options.results, options.output, check)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,14 @@ from pathomix.core import script
 
 
 def main(options: argparse.Namespace) -> None:
-    """Read the predictions the indices list, write both score tables."""
+    """Read the predictions the indices list, write both score tables and what the runs say they leak."""
+    from pathomix.core.files import write_text
+    from pathomix.evaluate.leakage import declared_leaks
     from pathomix.evaluate.study import evaluate_study
 
     evaluate_study(options.indices, options.results, options.parameters, options.folds, options.scores, options.threads)
+    leaks = declared_leaks(options.indices, options.results)
+    write_text(options.leaks, leaks.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":
@@ -24,4 +28,5 @@ if __name__ == "__main__":
     )
     arguments.add_argument("--folds", type=Path, required=True, help="output: one row per run and metric")
     arguments.add_argument("--scores", type=Path, required=True, help="output: one row per table cell")
+    arguments.add_argument("--leaks", type=Path, required=True, help="output: fits on more patients than they should")
     script.run(main, arguments)

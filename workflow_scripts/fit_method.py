@@ -16,6 +16,7 @@ def main(options: argparse.Namespace) -> None:
     from pathomix.core.files import file_digest
     from pathomix.core.schemas import SPLITS
     from pathomix.core.tables import read_table
+    from pathomix.evaluate.leakage import guard
     from pathomix.methods.run import Cell, run_cell
     from pathomix.slides.feature_store import FeatureStore
 
@@ -54,7 +55,15 @@ def main(options: argparse.Namespace) -> None:
         code_digest=options.code_digest,
         inputs={name: file_digest(path) for name, path in files.items()},
     )
-    run_cell(cell, cases, read_table(options.splits, SPLITS), options.results, options.index, vectors)
+    splits = read_table(options.splits, SPLITS)
+    check = guard(
+        cases,
+        splits,
+        where=f"{options.cohort}, {options.scheme}",
+        slides=options.cohort_dir / "slides.parquet",
+        features=options.features or (),
+    )
+    run_cell(cell, cases, splits, options.results, options.index, vectors, check)
 
 
 def _by_seed(seeds: tuple[int, ...], paths: list[Path]) -> dict[int, Path]:

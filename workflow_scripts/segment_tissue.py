@@ -21,6 +21,8 @@ def main(options: Namespace) -> None:
         options.results,
         options.index,
         code,
+        options.overrides,
+        options.known_slides,
     )
 
 
@@ -31,6 +33,10 @@ if __name__ == "__main__":
     arguments.add_argument("--shard", type=int, default=0, help="number of this shard, from 0")
     arguments.add_argument("--shards", type=int, default=1, help="number of shards")
     arguments.add_argument("--parameters", type=script.json_object, default={}, help="slides.tissue as JSON")
+    arguments.add_argument("--overrides", type=Path, help="table of corrections for single slides")
+    arguments.add_argument(
+        "--known-slides", type=Path, nargs="+", default=[], help="slides.parquet of further cohorts it may name"
+    )
     arguments.add_argument("--results", type=Path, required=True, help="results folder")
     arguments.add_argument("--index", type=Path, required=True, help="index table to write")
     script.run(main, arguments)

@@ -15,6 +15,7 @@ def main(options: argparse.Namespace) -> None:
     from pathomix.cohort.loader import load_cases
     from pathomix.core.schemas import SPLITS
     from pathomix.core.tables import read_table
+    from pathomix.evaluate.leakage import guard
     from pathomix.representations.files import input_digests
     from pathomix.representations.run import TrainingCell, train_cell
     from pathomix.slides.feature_store import FeatureStore
@@ -34,7 +35,15 @@ def main(options: argparse.Namespace) -> None:
     tiles = FeatureStore(options.features, options.results) if options.features else None
     cases = load_cases(options.cohort_dir, tiles=tiles)
     texts = (lambda fold: StoredTexts(options.texts, fold)) if options.texts else None
-    train_cell(cell, cases, read_table(options.splits, SPLITS), options.results, options.index, texts)
+    splits = read_table(options.splits, SPLITS)
+    check = guard(
+        cases,
+        splits,
+        where=f"{options.source}, {options.scheme}",
+        slides=options.cohort_dir / "slides.parquet",
+        features=options.features,
+    )
+    train_cell(cell, cases, splits, options.results, options.index, texts, check)
 
 
 if __name__ == "__main__":

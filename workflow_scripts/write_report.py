@@ -21,7 +21,9 @@ def main(options: argparse.Namespace) -> None:
         options.output,
         left_out=options.left_out,
         profiles=options.profiles,
-        smoothing=options.smoothing,
+        probes=options.site_probe,
+        leaks=options.leaks,
+        galleries={kind: [Path(path) for path in paths] for kind, *paths in options.gallery},
     )
 
 
@@ -39,7 +41,16 @@ if __name__ == "__main__":
     arguments.add_argument("--quarantine", nargs="*", type=Path, default=[], help="quarantine lists, tab-separated")
     arguments.add_argument("--oracle", nargs="*", type=Path, default=[], help="oracle.json of simulated cohorts")
     arguments.add_argument("--left-out", type=script.json_object, default={}, help="JSON {row: why it was not run}")
+    arguments.add_argument("--site-probe", nargs="*", type=Path, default=[], help="tables of site probes")
+    arguments.add_argument("--leaks", nargs="*", type=Path, default=[], help="declared leaks of the studies")
     arguments.add_argument("--profiles", type=Path, help="table of the fidelity profiles")
-    arguments.add_argument("--smoothing", nargs="*", type=Path, default=[], help="figures of smoothing, PNG")
+    arguments.add_argument(
+        "--gallery",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="KIND FIGURE",
+        help="figures (PNG) of one kind: splits, slides, smoothing (repeatable)",
+    )
     arguments.add_argument("--output", type=Path, required=True, help="report/index.html below the results folder")
     script.run(main, arguments)

@@ -20,8 +20,8 @@ from pathomix.core.tables import read_table, write_table
 from pathomix.slides.feature_store import FeatureStore
 from pathomix.slides.outlines import read_outlines
 
-ENCODER = {"timm": "resnet18", "seed": 0, "input_size": 64, "stages": [0, 1], "pooling": "mean_std"}
-TILES = {"mpp": 1.0, "size": 64}
+ENCODERS = {"demo": {"model": "demo", "mpp": 1.0}}  # random weights, tiles of 64 pixels
+TILING = "64px_1mpp"
 GOOD = {"CMU-1-Small-Region", "TCGA-06-0174", "TCGA-26-1442"}
 REASONS = {
     "boxes_tiff": "no plausible mpp (header says 352.778",
@@ -62,15 +62,16 @@ def run(shared_data: Path, root: Path, tmp_path_factory: pytest.TempPathFactory)
     r = folder / "R"
     common = ("--slides", folder / "slides.parquet", "--root", shared_data, "--results", r)
     for shard in range(2):
-        tissue, tiles = r / f"slides/real/tissue-{shard}.parquet", r / f"slides/real/tiles-{shard}.parquet"
+        tissue, tiles = (r / f"slides/real/{name}-{shard}.parquet" for name in ("tissue", f"tiles-{TILING}"))
         script("segment_tissue", *common, "--shard", shard, "--shards", 2, "--index", tissue)
-        script("cut_tiles", *common, "--tissue", tissue, "--parameters", json.dumps(TILES), "--index", tiles)
-        features = r / f"features/demo/real-{shard}.parquet"
-        encoder = ("--encoder", "demo", "--parameters", json.dumps(ENCODER))
-        script("embed_tiles", *common, "--tiles", tiles, *encoder, "--index", features)
-    shards = [r / f"features/demo/real-{shard}.parquet" for shard in range(2)]
+        script("cut_tiles", *common, "--tissue", tissue, "--size", 64, "--mpp", 1.0, "--index", tiles)
+        features = r / f"features/passes/demo/real-{shard}.parquet"
+        encoders = ("--pass", "demo", "--encoders", json.dumps(ENCODERS))
+        script("embed_tiles", *common, "--tiles", tiles, *encoders, "--index", features)
+    shards = [r / f"features/passes/demo/real-{shard}.parquet" for shard in range(2)]
     outputs = ("--output", r / "features/demo/real.parquet", "--quarantine", r / "features/demo/real.quarantine.tsv")
-    merge = ("--indices", *shards, "--slides", folder / "slides.parquet", *outputs, "--max-lost-share")
+    merge = ("--indices", *shards, "--slides", folder / "slides.parquet", "--encoder", "demo", *outputs)
+    merge = (*merge, "--max-lost-share")
     refused = script("index_features", *merge, 0.1, fails=True)
     script("index_features", *merge, 0.9)
     return r, refused
@@ -91,7 +92,7 @@ def test_edge_cases_end_in_quarantine_with_their_reason_and_the_run_goes_on(run)
     ("slide", "area", "share", "source", "tiles"),
     [
         # 0.6 of 1.64 mm² by eye; both regions are tissue from edge to edge
-        ("CMU-1-Small-Region", (0.55, 0.70), (0.33, 0.43), "header", (140, 180)),
+        ("CMU-1-Small-Region", (0.55, 0.70), (0.33, 0.43), "header", (140, 190)),
         ("TCGA-06-0174", (0.25, 0.27), (0.95, 1.0), "table", (64, 64)),
         ("TCGA-26-1442", (0.25, 0.27), (0.95, 1.0), "table", (64, 64)),
     ],
@@ -110,7 +111,7 @@ def test_real_tissue_tiles_and_features(run, slide, area, share, source, tiles):
     bag = FeatureStore(results / "features/demo/real.parquet", results).bag(f"P-{slide}")
     assert bag.slide_ids == (slide,) and tiles[0] <= len(bag.features) <= tiles[1]
     assert np.isfinite(bag.features).all() and (bag.features.std(axis=0) > 0).mean() > 0.9
-    with h5py.File(folder / "coords.h5") as file:
+    with h5py.File(folder / f"{TILING}.coords.h5") as file:
         np.testing.assert_array_equal(file["coords"][:], bag.coords)
         assert file["tissue_fraction"][:].min() >= 0.25
     provenance = json.loads(h5py.File(results / f"features/demo/{slide}.h5").attrs["pathomix"])

@@ -13,6 +13,7 @@ import yaml
 from pathomix.foundation.registry import ARCHITECTURES
 from pathomix.methods.registry import METHODS
 from pathomix.representations.registry import REPRESENTATIONS
+from pathomix.slides.encoders import registry as tile_encoders
 from pathomix.smoothing.registry import EXPRESSION_ENCODERS
 from pathomix.text.registry import ENCODERS
 from pathomix.workflow.digest import reachable
@@ -23,6 +24,7 @@ ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 CONDA = {
     "cv2": "opencv",
     "openslide": "openslide-python",
+    "ortools": "ortools-python",
     "PIL": "pillow",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
@@ -30,7 +32,7 @@ CONDA = {
     "yaml": "pyyaml",
 }
 # conda-forge package to the wheel whose version the lock holds.
-WHEEL = {"pytorch": "torch", "opencv": "opencv-python"}
+WHEEL = {"pytorch": "torch", "opencv": "opencv-python", "ortools-python": "ortools"}
 # Needed at run time though never imported by name: tifffile's JPEG codec, lifelines' and pandas' optional parts.
 RUNTIME = {"simulate": {"imagecodecs"}}
 # Scripts that load code by name, and the registries they load it from.
@@ -40,6 +42,7 @@ LOADED = {
     "embed_cohort": (REPRESENTATIONS, ARCHITECTURES),
     "explain_representation": (REPRESENTATIONS, ARCHITECTURES),
     "write_texts": (ENCODERS,),
+    "embed_tiles": (tile_encoders.ENCODERS, tile_encoders.FAMILIES, tile_encoders.NETWORKS),
     **dict.fromkeys(
         ("fit_expression_encoder", "mix_atlas", "train_smoother", "embed_expression"), (EXPRESSION_ENCODERS,)
     ),

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pathomix.cohort.description import AgeSpec, Description, EndpointSpec, ExtraSpec, FieldSpec, canonical
+from pathomix.cohort.classes import ClassDefinition, defined_classes
+from pathomix.cohort.description import Description
 from pathomix.cohort.import_log import ImportLog
 from pathomix.cohort.raw import RawTable, one_value
+from pathomix.cohort.specs import AgeSpec, EndpointSpec, ExtraSpec, FieldSpec, canonical
 from pathomix.core.barcodes import tissue_source_site
 from pathomix.core.errors import PathomixError
 
@@ -26,7 +28,11 @@ class Keyed:
 
 
 def patients_table(
-    description: Description, tables: Mapping[str, Keyed], endpoint: str | None, log: ImportLog
+    description: Description,
+    tables: Mapping[str, Keyed],
+    endpoint: str | None,
+    log: ImportLog,
+    classes: ClassDefinition | None = None,
 ) -> pd.DataFrame:
     """PATIENTS columns for every patient of the base table, sorted by id.
 
@@ -35,6 +41,7 @@ def patients_table(
         tables: The named tables.
         endpoint: Endpoint to use; None takes the description's default.
         log: Receives counts and quarantined values.
+        classes: The class definition, where the description names one.
 
     Raises:
         PathomixError: A value is outside its coding, a time is not positive, rows of a patient contradict each other.
@@ -49,9 +56,9 @@ def patients_table(
             log.quarantine(others, keyed.table.label, f"patient is not in {base.table.label}")
     result = pd.DataFrame(index=ids)
     result["time"], result["event"], result["endpoint"] = _outcome(description, tables, endpoint, ids, log)
-    clinical = description.clinical
+    clinical, label = description.clinical, description.class_label
     fields: dict[str, FieldSpec | AgeSpec | None] = {
-        "class_label": description.class_label, "age": clinical.age, "sex": clinical.sex,
+        "class_label": label.field if label else None, "age": clinical.age, "sex": clinical.sex,
         "stage": clinical.stage, "grade": clinical.grade,
         **{f"clinical_{name}": spec for name, spec in clinical.named.items()},
     }  # fmt: skip
@@ -66,6 +73,9 @@ def patients_table(
             merged = one_value(values, keyed.patients, keyed.table, f"{name} (column {spec.column!r})").reindex(ids)
             result[name] = merged
             log.step("field", keyed.table.label, field=name, known=int(merged.notna().sum()), patients=len(ids))
+    if classes is not None and label is not None:
+        keyed = tables[label.table or description.patients]
+        result["class_label"] = defined_classes(classes, label, keyed.table, keyed.patients, ids, log)
     if isinstance(location, str):
         result["clinical_location"] = location
     result["tissue_source_site"] = _site(description, tables, ids)

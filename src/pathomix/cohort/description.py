@@ -1,7 +1,7 @@
 """The YAML that says how a user's tables map onto the cohort artefacts. Unknown keys are errors.
 
-Every path in a description is relative to the data root and may contain ``{name}``, the cohort's name.
-Light imports only: the workflow calls `input_paths` while it builds the graph.
+Every path in a description is relative to the data root and may contain ``{name}``, the cohort's name. Light imports
+only: the workflow calls `input_paths` while it builds the graph.
 """
 
 from __future__ import annotations
@@ -13,273 +13,29 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, StrictStr, ValidationError, model_validator
 
+from pathomix.cohort.block_specs import BlockSpec, MolecularSpec, PathwaysSpec, SlidesSpec
+from pathomix.cohort.specs import (
+    ClassLabelSpec,
+    ClinicalSpec,
+    FieldSpec,
+    IdSpec,
+    Scalar,
+    Strict,
+    SurvivalSpec,
+    TableSpec,
+    named_column,
+)
+from pathomix.cohort.specs import canonical as canonical
+from pathomix.cohort.specs import fill as fill
 from pathomix.core.errors import PathomixError
 
-# Booleans are refused on purpose: YAML reads an unquoted `no` as false.
-Scalar = StrictStr | StrictInt | StrictFloat
+LOCKS = "resources/locks"
+"""Folder of the slide locks, relative to the repository."""
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "None", "--", "'--", "[Not Available]", "[Not Applicable]")
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _named_column(value: Any) -> Any:
-    return {"column": value} if isinstance(value, str) else value
-
-
-class Exclude(_Strict):
-    """Rows left out on purpose: the text of `column` matches, or does not match, a regular expression."""
-
-    column: str
-    matching: str | None = None
-    not_matching: str | None = None
-    reason: str
-
-    @model_validator(mode="after")
-    def _one_pattern(self) -> Exclude:
-        if (self.matching is None) == (self.not_matching is None):
-            raise ValueError("give exactly one of `matching` and `not_matching`")
-        return self
-
-
-class TableSpec(_Strict):
-    """A file with one row per patient or per slide.
-
-    Attributes:
-        path: csv, tsv or txt (tab), each also as .gz or .zip; parquet; json (records, also .gz).
-        parts: For a table that lies in several files: what fills `{part}` in the path, in order.
-        id: Column with the patient.
-        records: For JSON, the key under which the list of records lies.
-        missing: Texts that mean "not known".
-        exclude: Rows left out on purpose.
-    """
-
-    path: str
-    id: str
-    parts: tuple[str, ...] = ()
-    records: str | None = None
-    missing: tuple[str, ...] = MISSING
-    exclude: tuple[Exclude, ...] = ()
-
-    @model_validator(mode="after")
-    def _parts_fill_the_path(self) -> TableSpec:
-        if bool(self.parts) != ("{part}" in self.path):
-            raise ValueError("`parts` and `{part}` in `path` go together")
-        return self
-
-    def files(self, name: str) -> list[str]:
-        """Paths of the table's files for cohort `name`."""
-        return [fill(self.path, "tables.path", name=name, part=part) for part in self.parts or ("",)]
-
-
-class IdSpec(_Strict):
-    """`tcga_barcode`: cut to the 12-character patient barcode. `verbatim`: taken as it stands."""
-
-    kind: Literal["tcga_barcode", "verbatim"] = "tcga_barcode"
-
-
-class FieldSpec(_Strict):
-    """A column with text values. With a `map`, a value outside the map and `ignore` is an error; ignored = missing."""
-
-    column: str
-    table: str | None = None
-    map: dict[Scalar, StrictStr] | None = None
-    ignore: tuple[Scalar, ...] = ()
-
-
-class AgeSpec(_Strict):
-    """Age at diagnosis."""
-
-    column: str
-    table: str | None = None
-    unit: Literal["years", "days"] = "years"
-
-
-class ExtraSpec(FieldSpec):
-    """A further clinical column, written as `clinical_<name>`."""
-
-    kind: Literal["category", "number"] = "category"
-
-
-class TimeSpec(_Strict):
-    """Follow-up time: one column, or one for patients with the event and one for censored patients."""
-
-    column: str | None = None
-    event_column: str | None = None
-    censored_column: str | None = None
-    unit: Literal["days", "months"]
-    days_per_month: float | None = Field(default=None, gt=27, lt=32)
-
-    @model_validator(mode="after")
-    def _complete(self) -> TimeSpec:
-        pair = (self.event_column, self.censored_column)
-        if (self.column is None) == (None in pair) or (self.column is not None and pair != (None, None)):
-            raise ValueError("give either `column`, or both `event_column` and `censored_column`")
-        if (self.unit == "months") != (self.days_per_month is not None):
-            raise ValueError("`unit: months` needs `days_per_month` (30.4375, 30.44 or 30), and only months does")
-        return self
-
-
-class EventSpec(_Strict):
-    """Event coding. A value in neither list (and not missing) is an error."""
-
-    column: str
-    event_values: tuple[Scalar, ...] = Field(min_length=1)
-    censored_values: tuple[Scalar, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _disjoint(self) -> EventSpec:
-        if {canonical(v) for v in self.event_values} & {canonical(v) for v in self.censored_values}:
-            raise ValueError("a value is in both `event_values` and `censored_values`")
-        return self
-
-
-class EndpointSpec(_Strict):
-    """One survival endpoint (OS, DSS, PFI, ...)."""
-
-    table: str | None = None
-    time: TimeSpec
-    event: EventSpec
-
-
-class SurvivalSpec(_Strict):
-    """Endpoints; `non_positive` says what a time of zero days or less does."""
-
-    default_endpoint: str
-    non_positive: Literal["error", "quarantine"] = "error"
-    endpoints: dict[str, EndpointSpec] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _default_exists(self) -> SurvivalSpec:
-        if self.default_endpoint not in self.endpoints:
-            raise ValueError(f"`default_endpoint` must be one of {sorted(self.endpoints)}")
-        return self
-
-
-class ClinicalSpec(_Strict):
-    """Clinical columns with a fixed meaning, and further ones.
-
-    `t`, `n`, `m` (AJCC categories) and `diagnosis` keep the registry's own words; the label texts clean them.
-    """
-
-    age: Annotated[AgeSpec, BeforeValidator(_named_column)] | None = None
-    sex: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
-    stage: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
-    grade: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
-    t: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
-    n: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
-    m: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
-    diagnosis: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
-    extra: dict[str, Annotated[ExtraSpec, BeforeValidator(_named_column)]] = {}
-
-    @model_validator(mode="after")
-    def _names_free(self) -> ClinicalSpec:
-        taken = sorted({"t", "n", "m", "diagnosis", "location"} & set(self.extra))
-        if taken:
-            raise ValueError(f"{taken} have keys of their own and cannot be names of `extra`")
-        return self
-
-    @property
-    def named(self) -> dict[str, FieldSpec]:
-        """Columns written as `clinical_<name>`."""
-        own = {"t": self.t, "n": self.n, "m": self.m, "diagnosis": self.diagnosis}
-        return {**{name: spec for name, spec in own.items() if spec is not None}, **self.extra}
-
-
-class BlockSpec(_Strict):
-    """Where a molecular matrix lies and what happens to what cannot be used as it stands.
-
-    Attributes:
-        table: A table of `tables` that holds the block, selected by `suffix` or by `remaining`.
-        suffix: Ending of the block's columns; the rest of the column's name is the gene symbol.
-        remaining: Take every column no other key uses, except the columns listed here.
-        path: Own file of the block instead; its first column holds the row names.
-        orientation: Of the own file.
-        sample_types: TCGA sample types to use; required where the ids carry one.
-        aliquots: Several different rows of one patient. `first` is the first in the order of sample ids.
-        duplicate_genes: Several columns with one symbol.
-        missing: Single missing values. `impute_median` leaves them in place for the method to impute.
-    """
-
-    table: str | None = None
-    suffix: str | None = None
-    remaining: tuple[str, ...] | None = None
-    path: str | None = None
-    orientation: Literal["patients_in_rows", "genes_in_rows"] | None = None
-    sample_types: tuple[StrictStr, ...] | None = None
-    aliquots: Literal["error", "average", "first"] = "error"
-    duplicate_genes: Literal["error", "max_variance", "mean"] = "error"
-    missing: Literal["error", "impute_median"] = "error"
-
-    @model_validator(mode="after")
-    def _one_place(self) -> BlockSpec:
-        if (self.path is None) == (self.table is None):
-            raise ValueError("give either `table` (with `suffix` or `remaining`) or `path` (with `orientation`)")
-        if self.table is not None and (self.suffix is None) == (self.remaining is None):
-            raise ValueError("a block in a `table` needs exactly one of `suffix` and `remaining`")
-        if self.path is not None and (self.orientation is None or self.suffix or self.remaining is not None):
-            raise ValueError("a block in its own `path` needs `orientation`, and neither `suffix` nor `remaining`")
-        return self
-
-
-class ExpressionSpec(BlockSpec):
-    """Gene expression. The scale cannot be guessed from the numbers, so it is named."""
-
-    scale: Literal[
-        "counts", "tpm", "fpkm", "log2_tpm_plus_1", "log2_tpm_plus_0.001", "log2_fpkm_plus_1", "log2_norm_count_plus_1",
-        "log2_norm_count_centred", "zscore",
-    ]  # fmt: skip
-
-
-class CopyNumberSpec(BlockSpec):
-    """Copy number, GISTIC calls -2..2 or log2 ratios."""
-
-    scale: Literal["gistic", "log2_ratio"] = "gistic"
-
-
-class MolecularSpec(_Strict):
-    """Molecular blocks; mutation is 0/1 per gene."""
-
-    expression: ExpressionSpec | None = None
-    copy_number: CopyNumberSpec | None = None
-    mutation: BlockSpec | None = None
-
-
-class SlidesSpec(_Strict):
-    """Slide list. `path` may use `{slide_id}`, `{patient_id}`, `{name}` and any column of the table."""
-
-    table: str
-    id: str
-    strip_suffix: str = ""
-    path: str = "{slide_id}.svs"
-    mpp: str | None = None
-    md5: str | None = None
-    size: str | None = None
-    sample_types: tuple[StrictStr, ...] | None = None
-
-
-class PathwaysSpec(_Strict):
-    """Gene sets: GMT, 0/1 membership (genes x pathways), or one ragged column of symbols per pathway."""
-
-    path: str
-    format: Literal["gmt", "membership", "signatures"]
-
-
-class SplitSetSpec(_Strict):
+class SplitSetSpec(Strict):
     """Folds made elsewhere.
 
     Either one file whose first column is the patient and whose further columns are folds (`values` maps a cell to a
@@ -313,21 +69,21 @@ class SplitSetSpec(_Strict):
         return [fill(self.path, "splits.path", name=name, fold=fold) for fold in self.folds or ("",)]
 
 
-class Description(_Strict):
+class Description(Strict):
     """How one cohort's tables are read; a text as `location` holds for the whole cohort."""
 
     tables: dict[str, TableSpec] = Field(min_length=1)
     patients: str
     id: IdSpec = IdSpec()
     survival: SurvivalSpec | None = None
-    class_label: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
-    tissue_source_site: Annotated[FieldSpec, BeforeValidator(_named_column)] | None = None
+    class_label: Annotated[ClassLabelSpec, BeforeValidator(named_column)] | None = None
+    tissue_source_site: Annotated[FieldSpec, BeforeValidator(named_column)] | None = None
     location: Annotated[StrictStr, Field(min_length=1)] | FieldSpec | None = None
     clinical: ClinicalSpec = ClinicalSpec()
     molecular: MolecularSpec = MolecularSpec()
     slides: SlidesSpec | None = None
     pathways: PathwaysSpec | None = None
-    splits: dict[str, SplitSetSpec] = {}
+    splits: dict[str, SplitSetSpec] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _tables_exist(self) -> Description:
@@ -349,13 +105,16 @@ class Description(_Strict):
             time = endpoint.time
             use(endpoint.table, time.column, time.event_column, time.censored_column, endpoint.event.column)
         clinical = self.clinical
-        fields = [self.class_label, self.tissue_source_site, clinical.age, clinical.sex, clinical.stage, clinical.grade]
+        label = self.class_label
+        if label is not None:
+            use(label.table, label.column, *label.columns.values())
+        fields = [self.tissue_source_site, clinical.age, clinical.sex, clinical.stage, clinical.grade]
         location = self.location if isinstance(self.location, FieldSpec) else None
         for field in [*fields, location, *clinical.named.values()]:
             if field is not None:
                 use(field.table, field.column)
-        if self.slides is not None:
-            pattern = {part[1] for part in string.Formatter().parse(self.slides.path) if part[1]}
+        if self.slides is not None and self.slides.table is not None:
+            pattern = {part[1] for part in string.Formatter().parse(self.slides.pattern) if part[1]}
             pattern -= {"slide_id", "patient_id", "name"}
             use(self.slides.table, self.slides.id, self.slides.mpp, self.slides.md5, self.slides.size, *pattern)
         for block in self.blocks().values():
@@ -371,16 +130,6 @@ class Description(_Strict):
             "mutation": self.molecular.mutation,
         }
         return {kind: spec for kind, spec in found.items() if spec is not None}
-
-
-def canonical(value: object) -> str:
-    """Text by which coded values are compared: ``1``, ``1.0`` and ``"1"`` are the same code."""
-    text = str(value).strip()
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() else repr(number) if number == number else text
 
 
 def read_description(path: str | Path) -> Description:
@@ -436,28 +185,48 @@ def _descend(model: Any, part: str) -> Any:
     return None
 
 
-def fill(pattern: str, key: str, **values: object) -> str:
-    """Fill the placeholders of a path pattern.
+def input_paths(
+    description: Description, name: str, root: str | Path, *, repository: str | Path = ".", locks: str | Path = LOCKS
+) -> dict[str, Path]:
+    """Every file the import of cohort `name` reads: path as described to its place.
 
-    Raises:
-        PathomixError: A placeholder is not known.
+    Args:
+        description: What is read.
+        name: The cohort.
+        root: Folder of the data; most paths are relative to it.
+        repository: Folder that class definitions and recommended endpoints are relative to.
+        locks: Folder of the slide locks, relative to the repository or absolute.
     """
-    try:
-        return pattern.format(**values)
-    except (KeyError, IndexError, ValueError) as error:
-        raise PathomixError(
-            f"`{key}`: {pattern!r} has a placeholder that is not known ({error})",
-            remedy=f"use one of {sorted(values)}",
-        ) from error
-
-
-def input_paths(description: Description, name: str, root: str | Path) -> dict[str, Path]:
-    """Every file the import of cohort `name` reads: path relative to the root (as described) to its place."""
-    patterns = [spec.path for spec in description.blocks().values() if spec.path is not None]
-    patterns += [description.pathways.path] if description.pathways else []
-    result = [fill(pattern, "path", name=name) for pattern in patterns]
+    result = [path for spec in description.blocks().values() for path in spec.files(name)]
+    if description.molecular.symbols is not None:
+        result.append(symbols_path(description, name))
+    if description.pathways is not None:
+        wanted = description.pathways.wanted(name)
+        result += [*description.pathways.files(name), *([wanted] if wanted else [])]
     for table in description.tables.values():
-        result += table.files(name)
+        result += table.files(name).values()
     for split in description.splits.values():
         result += split.paths(name)
-    return {path: Path(root) / path for path in sorted(set(result))}
+    found = {path: Path(root) / path for path in sorted(set(result))}
+    own = Path(repository)
+    if description.class_label is not None and description.class_label.file is not None:
+        found[description.class_label.file] = own / description.class_label.file
+    if description.survival is not None and description.survival.recommended is not None:
+        found[description.survival.recommended.file] = own / description.survival.recommended.file
+    for file in lock_files(description, name):
+        found[f"locks/{file}"] = own / locks / file
+    return found
+
+
+def symbols_path(description: Description, name: str) -> str:
+    """Path of the table of aliases."""
+    assert description.molecular.symbols is not None
+    return fill(description.molecular.symbols.aliases, "molecular.symbols.aliases", name=name)
+
+
+def lock_files(description: Description, name: str) -> list[str]:
+    """The lock of the slides and what stands beside it; empty where slides come from a table."""
+    if description.slides is None or description.slides.lock is None:
+        return []
+    lock = fill(description.slides.lock, "slides.lock", name=name)
+    return [f"{lock}.slides.tsv", f"{lock}.slides.yaml"]

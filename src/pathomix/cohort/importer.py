@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from pathomix.cohort.classes import read_class_definition
 from pathomix.cohort.clinical import Keyed, patients_table
-from pathomix.cohort.description import Description, fill, input_paths, read_description
+from pathomix.cohort.description import (
+    LOCKS,
+    Description,
+    input_paths,
+    lock_files,
+    read_description,
+    symbols_path,
+)
+from pathomix.cohort.endpoints import recommended_endpoint
 from pathomix.cohort.given_splits import GIVEN_SPLITS, given_splits
 from pathomix.cohort.import_log import ImportLog
 from pathomix.cohort.matrices import write_alterations, write_expression
-from pathomix.cohort.molecular import (
-    block_matrix,
-    block_positions,
-    matrix_columns,
-    samples_of_columns,
-    samples_of_matrix,
-)
-from pathomix.cohort.raw import joined, keyed_rows, read_raw
+from pathomix.cohort.molecular import block_matrix, block_positions
+from pathomix.cohort.raw import RawTable, joined, keyed_rows, read_raw
+from pathomix.cohort.samples import Renamer, samples_of_columns, samples_of_files
+from pathomix.cohort.slide_lock import lock_spec, read_slide_lock
 from pathomix.cohort.slide_table import no_slides, slides_table
+from pathomix.cohort.specs import RECOMMENDED, TableSpec
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import file_digest, write_json, write_text
 from pathomix.core.provenance import Provenance
@@ -30,9 +36,28 @@ from pathomix.core.schemas import PATIENTS, SLIDES
 from pathomix.core.tables import write_table
 
 Pathways = Mapping[str, tuple[str, ...]]
-# (file, format, measured genes) -> pathways restricted to measured genes, and their coverage. Handed in, because
-# the readers belong to the genomics room.
-GeneSetReader = Callable[[Path, str, Collection[str]], tuple[Pathways, Mapping[str, Any]]]
+# (file, format, measured genes, table of aliases) -> pathways restricted to measured genes, and their coverage. Handed
+# in, because the readers belong to the genomics room.
+GeneSetReader = Callable[[Path, str, Collection[str], Renamer | None], tuple[Pathways, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class GeneTools:
+    """What the genomics room does for an import; handed in, because rooms of one floor do not know each other.
+
+    Attributes:
+        read_sets: One file of gene sets, restricted to measured genes.
+        read_aliases: A table of aliases.
+        select_sets: Sets of several GMT files: (files, parameters of the selection, membership table with the wanted
+            ones, measured genes, table of aliases) -> sets and their report.
+    """
+
+    read_sets: GeneSetReader
+    read_aliases: Callable[[Path], Renamer]
+    select_sets: Callable[
+        [Sequence[Path], Mapping[str, Any], Path | None, Collection[str], Renamer | None],
+        tuple[Pathways, Mapping[str, Any]],
+    ]
 
 
 def build_cohort(
@@ -41,8 +66,11 @@ def build_cohort(
     root: str | Path,
     output_dir: str | Path,
     *,
-    read_gene_sets: GeneSetReader,
+    read_gene_sets: GeneSetReader | None = None,
+    genes: GeneTools | None = None,
     endpoint: str | None = None,
+    repository: str | Path = ".",
+    locks: str | Path = LOCKS,
 ) -> None:
     """Import one cohort and write its artefacts into `output_dir`.
 
@@ -52,37 +80,52 @@ def build_cohort(
         root: Folder the description's paths are relative to.
         output_dir: Receives patients.parquet, slides.parquet, expression.h5ad, alterations.h5ad, pathways.json,
             given_splits.parquet, quarantine.tsv and report.json.
-        read_gene_sets: Reader of pathway files.
+        read_gene_sets: Reader of pathway files, where `genes` is not given.
+        genes: Readers of gene sets and aliases.
         endpoint: Survival endpoint; None takes the description's default.
+        repository: Folder that class definitions and recommended endpoints are relative to.
+        locks: Folder of the slide locks, absolute or relative to the repository.
 
     Raises:
         PathomixError: The description or a table cannot be understood; nothing is written then.
     """
-    description, root, output = read_description(description_path), Path(root), Path(output_dir)
-    log = ImportLog()
-    inputs = input_paths(description, name, root)
+    description, log = read_description(description_path), ImportLog()
+    inputs = input_paths(description, name, root, repository=repository, locks=locks)
     absent = [label for label, path in inputs.items() if not path.is_file()]
     if absent:
         raise PathomixError(
-            f"{description_path}: files are not under {root}", offending=absent, remedy="check `path` and --root"
-        )
-    tables, positions = _open_tables(description, name, root, log)
-    patients = PATIENTS.validate(patients_table(description, tables, endpoint, log), name)
+            f"{description_path}: files are not under {root}", offending=absent,
+            remedy="check `path` and --root; files of the TCGA descriptions come from the acquisition rules",
+        )  # fmt: skip
+    source = _Source(name, description, Path(root), inputs, genes, read_gene_sets, log)
+    tables, positions = source.tables()
+    label = description.class_label
+    classes = read_class_definition(inputs[label.file]) if label is not None and label.file is not None else None
+    chosen = _endpoint(description, endpoint, repository, log)
+    patients = PATIENTS.validate(patients_table(description, tables, chosen, log, classes), name)
     cohort = pd.Index(patients["patient_id"])
-    matrices = _matrices(description, tables, positions, name, root, cohort, log)
-    spec = description.slides
-    slides = no_slides() if spec is None else slides_table(spec, tables[spec.table], cohort, name, log)
+    matrices = source.matrices(tables, positions, cohort)
     imported = _Imported(
         patients=patients,
-        slides=SLIDES.validate(slides, name),
+        slides=SLIDES.validate(source.slides(tables, cohort), name),
         matrices=matrices,
         scale=description.molecular.expression.scale if description.molecular.expression else "none",
-        pathways=_pathways(description, name, root, matrices, read_gene_sets, log),
-        splits=given_splits(description, name, root, cohort, log),
+        pathways=source.pathways(matrices),
+        splits=given_splits(description, name, source.root, cohort, log),
     )
     hashes = {label: file_digest(path) for label, path in inputs.items()}
     hashes["description"] = file_digest(description_path)
-    _write(imported, log, output, hashes, {"name": name, "endpoint": str(patients["endpoint"].iloc[0])})
+    _write(imported, log, Path(output_dir), hashes, {"name": name, "endpoint": str(patients["endpoint"].iloc[0])})
+
+
+def _endpoint(description: Description, chosen: str | None, repository: str | Path, log: ImportLog) -> str | None:
+    """The endpoint asked for; `recommended` becomes the one of the curated resource."""
+    survival = description.survival
+    if survival is None or survival.recommended is None or (chosen or survival.default_endpoint) != RECOMMENDED:
+        return chosen
+    found = recommended_endpoint(survival.recommended, repository)
+    log.step("endpoint", survival.recommended.file, recommended=found, projects=list(survival.recommended.projects))
+    return found
 
 
 @dataclass(frozen=True)
@@ -124,65 +167,113 @@ def _write(
     write_json(output / "report.json", report)
 
 
-def _open_tables(
-    description: Description, name: str, root: Path, log: ImportLog
-) -> tuple[dict[str, Keyed], dict[str, tuple[str, list[int]]]]:
-    """The named tables, and per molecular block inside one of them its table and column positions."""
-    tables: dict[str, Keyed] = {}
-    positions: dict[str, tuple[str, list[int]]] = {}
-    for table, spec in description.tables.items():
+@dataclass(frozen=True)
+class _Source:
+    """A description and the files it reads."""
 
-        def numeric(columns: tuple[str, ...], table: str = table) -> Collection[int]:
-            found = block_positions(description, table, columns)
-            positions.update({kind: (table, places) for kind, places in found.items()})
-            return {place for places in found.values() for place in places}
+    name: str
+    description: Description
+    root: Path
+    inputs: Mapping[str, Path]
+    genes: GeneTools | None
+    read_gene_sets: GeneSetReader | None
+    log: ImportLog
 
-        files = [read_raw(root / file, file, spec.missing, spec.records, numeric) for file in spec.files(name)]
-        raw = joined(files)
-        tables[table] = Keyed(*keyed_rows(raw, spec, description.id, log))
-    return tables, positions
+    def tables(self) -> tuple[dict[str, Keyed], dict[str, tuple[str, list[int]]]]:
+        """The named tables, and per molecular block inside one of them its table and column positions."""
+        tables: dict[str, Keyed] = {}
+        positions: dict[str, tuple[str, list[int]]] = {}
+        for table, spec in self.description.tables.items():
 
+            def numeric(columns: tuple[str, ...], table: str = table) -> Collection[int]:
+                found = block_positions(self.description, table, columns)
+                positions.update({kind: (table, places) for kind, places in found.items()})
+                return {place for places in found.values() for place in places}
 
-def _matrices(
-    description: Description,
-    tables: Mapping[str, Keyed],
-    positions: Mapping[str, tuple[str, list[int]]],
-    name: str,
-    root: Path,
-    cohort: pd.Index,
-    log: ImportLog,
-) -> dict[str, pd.DataFrame]:
-    result = {}
-    for kind, spec in description.blocks().items():
+            files = []
+            for part, file in spec.files(self.name).items():
+                raw = read_raw(self.root / file, file, spec.missing, spec.records, numeric, spec.format)
+                files.append(self._checked(table, spec, raw, part))
+            tables[table] = Keyed(*keyed_rows(joined(files), spec, self.description.id, self.log))
+        return tables, positions
+
+    def _checked(self, table: str, spec: TableSpec, raw: RawTable, part: str) -> RawTable:
+        """One file of a table, with the columns that are read there; what it may lack is added as missing."""
+        if spec.part_column is not None:
+            raw = raw.with_column(spec.part_column, part)
+        for column in sorted(self.description.table_columns()[table] - set(raw.columns)):
+            if spec.optional is None and not spec.parts:
+                continue
+            # In one of several files a column that has changed its name would otherwise become missing values.
+            if spec.optional is not None and column not in spec.optional:
+                raise PathomixError(
+                    f"{raw.label}: there is no column {column!r}", offending=raw.near(column),
+                    remedy="these are near: name the right one, or list it in the table's `optional`",
+                )  # fmt: skip
+            self.log.warn(f"{raw.label}: there is no column {column!r}; its values are missing")
+            raw = raw.with_column(column, None)
+        return raw
+
+    def _renamer(self) -> Renamer | None:
+        if self.description.molecular.symbols is None:
+            return None
+        if self.genes is None:
+            raise ValueError("the description has `molecular.symbols`, which needs `genes`")
+        return self.genes.read_aliases(self.inputs[symbols_path(self.description, self.name)])
+
+    def matrices(
+        self, tables: Mapping[str, Keyed], positions: Mapping[str, tuple[str, list[int]]], cohort: pd.Index
+    ) -> dict[str, pd.DataFrame]:
+        """The molecular blocks, by kind."""
+        result, renamer, description, log = {}, self._renamer(), self.description, self.log
+        for kind, spec in description.blocks().items():
+            if spec.path is not None:
+                samples = samples_of_files(kind, spec, description, self.name, self.root, cohort, log, renamer)
+            else:
+                table, places = positions[kind]
+                column = description.tables[table].id
+                samples = samples_of_columns(kind, spec, tables[table], column, places, cohort, log, renamer)
+            result[kind] = block_matrix(kind, spec, samples, log)
+        return result
+
+    def slides(self, tables: Mapping[str, Keyed], cohort: pd.Index) -> pd.DataFrame:
+        """The slide list, from a table or a lock."""
+        spec = self.description.slides
+        if spec is None:
+            return no_slides()
+        if spec.table is not None:
+            return slides_table(spec, tables[spec.table], cohort, self.name, self.log)
+        label = f"locks/{lock_files(self.description, self.name)[0]}"
+        keyed = Keyed(*read_slide_lock(self.inputs[label], label, self.description.id, self.log))
+        return slides_table(lock_spec(spec), keyed, cohort, self.name, self.log)
+
+    def pathways(self, matrices: Mapping[str, pd.DataFrame]) -> Pathways:
+        """The gene sets, restricted to measured genes."""
+        spec = self.description.pathways
+        if spec is None:
+            return {}
+        # Pathways summarise expression; a cohort without it still has its altered genes in them.
+        used = [matrices["expression"]] if "expression" in matrices else list(matrices.values())
+        measured = {gene for frame in used for gene in frame.columns}
+        labels = spec.files(self.name)
         if spec.path is not None:
-            label = fill(spec.path, f"molecular.{kind}.path", name=name)
-            raw = read_raw(root / label, label, numeric=matrix_columns)
-            samples = samples_of_matrix(raw, spec, description, log)
+            read = self.genes.read_sets if self.genes is not None else self.read_gene_sets
+            if read is None:
+                raise ValueError("the description has `pathways`, which needs `genes` or `read_gene_sets`")
+            pathways, coverage = read(self.inputs[labels[0]], str(spec.format), measured, self._renamer())
         else:
-            table, places = positions[kind]
-            samples = samples_of_columns(tables[table], description.tables[table].id, spec, places)
-        result[kind] = block_matrix(kind, spec, samples, cohort, log)
-    return result
-
-
-def _pathways(
-    description: Description,
-    name: str,
-    root: Path,
-    matrices: Mapping[str, pd.DataFrame],
-    read_gene_sets: GeneSetReader,
-    log: ImportLog,
-) -> Pathways:
-    spec = description.pathways
-    if spec is None:
-        return {}
-    # Pathways summarise expression; a cohort without it still has its altered genes in them.
-    used = [matrices["expression"]] if "expression" in matrices else list(matrices.values())
-    measured = {gene for frame in used for gene in frame.columns}
-    label = fill(spec.path, "pathways.path", name=name)
-    pathways, coverage = read_gene_sets(root / label, spec.format, measured)
-    log.step("pathways", label, **coverage)
-    return pathways
+            if self.genes is None:
+                raise ValueError("the description has `pathways.gmt`, which needs `genes`")
+            wanted = spec.wanted(self.name)
+            pathways, coverage = self.genes.select_sets(
+                [self.inputs[label] for label in labels],
+                spec.select.model_dump(exclude={"like"}) if spec.select else {},
+                self.inputs[wanted] if wanted else None,
+                measured,
+                self._renamer(),
+            )
+        self.log.step("pathways", ", ".join(labels), **coverage)
+        return pathways
 
 
 def _counts(imported: _Imported, quarantine: pd.DataFrame) -> dict[str, Any]:

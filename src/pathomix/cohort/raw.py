@@ -18,10 +18,13 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from pathomix.cohort.description import MISSING, IdSpec, TableSpec
 from pathomix.cohort.import_log import ImportLog
-from pathomix.core.barcodes import patient_barcode
+from pathomix.cohort.specs import MISSING, NORMAL_TYPES, IdSpec, TableSpec
+from pathomix.core.barcodes import patient_barcode, sample_type
 from pathomix.core.errors import PathomixError
+
+SEPARATORS = {"csv": ",", "tsv": "\t", "txt": "\t", "gmt": "\t"}
+"""Kinds of text tables and what is between their columns."""
 
 # Given the column names, the positions to read as numbers.
 NumericColumns = Callable[[tuple[str, ...]], Collection[int]]
@@ -54,11 +57,14 @@ class RawTable:
             return self.columns.index(column)
         if count > 1:
             raise PathomixError(f"{self.label}: column {column!r} appears {count} times", remedy="rename one of them")
-        near = difflib.get_close_matches(column, self.columns, n=3) or list(self.columns[:8])
         raise PathomixError(
             f"{self.label}: there is no column {column!r}",
-            remedy=f"name an existing column in the description (near: {', '.join(near)})",
+            remedy=f"name an existing column in the description (near: {', '.join(self.near(column))})",
         )
+
+    def near(self, column: str) -> list[str]:
+        """Columns whose names are like one that is absent, else the first ones."""
+        return difflib.get_close_matches(column, self.columns, n=3) or list(self.columns[:8])
 
     def verbatim(self, column: str) -> pd.Series:
         """Text of an identifier column, stripped; only an empty cell is missing (an id or symbol may be ``NA``)."""
@@ -87,6 +93,21 @@ class RawTable:
             )
         return values
 
+    def with_column(self, column: str, value: str | None) -> RawTable:
+        """The table with one more column of one text.
+
+        Raises:
+            PathomixError: There is a column of this name.
+        """
+        if column in self.columns:
+            raise PathomixError(
+                f"{self.label}: there is a column {column!r} already", remedy="give `part_column` another name"
+            )
+        frame = pd.concat([self.frame, pd.Series([value] * len(self.frame), dtype=object)], axis=1)
+        return RawTable(
+            self.label, (*self.columns, column), frame.set_axis(range(frame.shape[1]), axis=1), self.missing
+        )
+
     def rows(self, keep: pd.Series) -> RawTable:
         """The table with only some rows."""
         return RawTable(self.label, self.columns, self.frame[keep].reset_index(drop=True), self.missing)
@@ -113,6 +134,7 @@ def read_raw(
     missing: Iterable[str] = MISSING,
     records: str | None = None,
     numeric: NumericColumns = _no_numbers,
+    kind: str | None = None,
 ) -> RawTable:
     """Read a csv/tsv/txt (.gz, .zip), parquet or JSON-records file.
 
@@ -122,6 +144,7 @@ def read_raw(
         missing: Texts that mean "not known".
         records: Key of the list of records in a JSON file.
         numeric: Chooses the positions of molecular columns, read as float64.
+        kind: csv, tsv, parquet or json; None reads it from the ending.
 
     Raises:
         PathomixError: The file is absent, damaged or not of a known kind, or a molecular column holds text.
@@ -129,24 +152,30 @@ def read_raw(
     if not path.is_file():
         raise PathomixError(f"{label}: no such file under the data root", remedy="check `path` and --root")
     tokens = frozenset(missing)
-    kind = re.sub(r"\.(gz|zip)$", "", path.name.lower()).rpartition(".")[2]
+    kind = kind or kind_of(path)
     try:
         if kind == "parquet":
             frame = pd.read_parquet(path)
             frame = frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
         elif kind == "json":
             frame = _read_records(path, label, records)
-        elif kind in {"csv", "tsv", "txt", "gmt"}:
-            return _read_delimited(path, label, "," if kind == "csv" else "\t", tokens, numeric)
+        elif kind in SEPARATORS:
+            return _read_delimited(path, label, SEPARATORS[kind], tokens, numeric)
         else:
             raise PathomixError(
-                f"{label}: files of kind .{kind} are not known", remedy="use csv, tsv, txt (.gz, .zip), parquet or json"
+                f"{label}: files of kind .{kind} are not known",
+                remedy="use csv, tsv, txt (.gz, .zip), parquet or json, or name the `format` in the description",
             )
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError, ValueError) as error:
         raise PathomixError(f"{label}: cannot be read ({error})", remedy="fetch the file again") from error
     columns = tuple(str(c) for c in frame.columns)
     frame = frame.set_axis(range(len(columns)), axis=1).reset_index(drop=True)
     return _with_numbers(RawTable(label, columns, frame, tokens), numeric(columns))
+
+
+def kind_of(path: Path) -> str:
+    """Kind of a file by its ending, compression aside."""
+    return re.sub(r"\.(gz|zip)$", "", path.name.lower()).rpartition(".")[2]
 
 
 def joined(tables: Sequence[RawTable]) -> RawTable:
@@ -288,13 +317,38 @@ def keyed_rows(table: RawTable, spec: TableSpec, kind: IdSpec, log: ImportLog) -
     if ids.isna().any():
         log.quarantine([""] * int(ids.isna().sum()), table.label, f"no patient id in column {spec.id!r}")
         table, ids = table.rows(ids.notna()), ids[ids.notna()].reset_index(drop=True)
+    table, ids, other = _of_sample_types(table, ids, spec)
     where = f"{table.label}, column {spec.id!r}"
     patients = ids.map(lambda text: patient_of(text, kind, where)).astype(object)
     log.step(
-        "read", table.label, rows_in=total, excluded=excluded, rows_kept=len(patients),
+        "read", table.label, rows_in=total, excluded=excluded, other_sample_types=other, rows_kept=len(patients),
         patients=int(patients.nunique()), repeated_rows=int(patients.duplicated().sum()),
     )  # fmt: skip
     return table, patients
+
+
+def _of_sample_types(table: RawTable, ids: pd.Series, spec: TableSpec) -> tuple[RawTable, pd.Series, dict[str, int]]:
+    """Rows of the chosen sample types, their ids, and how many rows of each other type were left out."""
+    types = ids.map(sample_type).astype(object)
+    present = sorted(types.dropna().unique())
+    if spec.sample_types is None:
+        normal = [t for t in present if t in NORMAL_TYPES]
+        if normal:
+            raise PathomixError(
+                f"{table.label}: ids of normal tissue ({', '.join(normal)}) among those of {', '.join(present)}",
+                offending=ids[types.isin(normal)],
+                remedy='choose the tumour samples: `tables.<name>.sample_types: ["01"]`',
+            )
+        return table, ids, {}
+    if not present and len(ids):
+        raise PathomixError(
+            f"{table.label}: `sample_types` is set, but the ids carry no sample type", offending=ids[:3],
+            remedy="remove `sample_types`, or name the column with sample barcodes as `id`",
+        )  # fmt: skip
+    keep = types.isin(spec.sample_types)
+    left = [t or "none" for t in types[~keep]]
+    counts = {t: left.count(t) for t in sorted(set(left))}
+    return table.rows(keep), ids[keep].reset_index(drop=True), counts
 
 
 def one_value(values: pd.Series, patients: pd.Series, table: RawTable, meaning: str) -> pd.Series:

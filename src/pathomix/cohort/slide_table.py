@@ -6,14 +6,13 @@ import string
 
 import pandas as pd
 
+from pathomix.cohort.block_specs import SlidesSpec
 from pathomix.cohort.clinical import Keyed
-from pathomix.cohort.description import SlidesSpec, fill
 from pathomix.cohort.import_log import ImportLog
+from pathomix.cohort.specs import NORMAL_TYPES, fill
 from pathomix.core.barcodes import sample_type
 from pathomix.core.errors import PathomixError
 from pathomix.core.schemas import SLIDES
-
-_NORMAL = ("10", "11", "12", "13", "14")
 
 
 def no_slides() -> pd.DataFrame:
@@ -30,13 +29,14 @@ def slides_table(spec: SlidesSpec, keyed: Keyed, cohort: pd.Index, name: str, lo
         PathomixError: A slide belongs to two patients, or its rows contradict each other.
     """
     table = keyed.table
+    assert spec.id is not None
     ids = table.verbatim(spec.id).map(lambda t: None if t is None else t.removesuffix(spec.strip_suffix))
     frame = pd.DataFrame({"slide_id": ids, "patient_id": keyed.patients})
     log.quarantine(frame.loc[ids.isna(), "patient_id"], table.label, f"no slide id in column {spec.id!r}")
-    used = sorted({part[1] for part in string.Formatter().parse(spec.path) if part[1]})
+    used = sorted({part[1] for part in string.Formatter().parse(spec.pattern) if part[1]})
     cells = {c: table.verbatim(c).fillna("") for c in used if c not in {"slide_id", "patient_id", "name"}}
     frame["path"] = [
-        fill(spec.path, "slides.path", name=name, slide_id=slide, patient_id=patient,
+        fill(spec.pattern, "slides.path", name=name, slide_id=slide, patient_id=patient,
              **{c: text.iloc[i] for c, text in cells.items()})
         for i, (slide, patient) in enumerate(zip(ids, keyed.patients, strict=True))
     ]  # fmt: skip
@@ -54,7 +54,7 @@ def slides_table(spec: SlidesSpec, keyed: Keyed, cohort: pd.Index, name: str, lo
             remedy="keep one row per slide",
         )
     types = frame["slide_id"].map(sample_type)
-    other = types.isin(_NORMAL) if spec.sample_types is None else types.notna() & ~types.isin(spec.sample_types)
+    other = types.isin(NORMAL_TYPES) if spec.sample_types is None else types.notna() & ~types.isin(spec.sample_types)
     reason = "slide of normal tissue" if spec.sample_types is None else "slide of a sample type that was not chosen"
     log.quarantine(frame.loc[other, "patient_id"], table.label, reason)
     frame = frame[~other & frame["patient_id"].isin(cohort)]

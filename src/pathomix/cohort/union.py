@@ -24,6 +24,7 @@ from pathomix.cohort.matrices import (
     write_alterations,
     write_expression,
 )
+from pathomix.cohort.split_audit import audit_path, write_audit
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import file_digest, write_json, write_text
 from pathomix.core.provenance import Provenance
@@ -74,10 +75,16 @@ def unite_cohorts(name: str, members: Mapping[str, str | Path], output_dir: str 
     write_json(output / "report.json", {**report, "provenance": lineage("report").to_dict()})
 
 
-def unite_splits(members: Mapping[str, str | Path], output: str | Path) -> None:
+def unite_splits(name: str, members: Mapping[str, str | Path], patients_path: str | Path, output: str | Path) -> None:
     """Splits of a union: every patient keeps the part it has in its member's fold of the same number.
 
     So a model trained on the union's training part may be evaluated on each member's test part.
+
+    Args:
+        name: The union's name.
+        members: Member name to its SPLITS table.
+        patients_path: PATIENTS table of the union, for the audit written beside the splits.
+        output: SPLITS table.
 
     Raises:
         PathomixError: Members have different folds, or a patient is in two of them.
@@ -87,6 +94,11 @@ def unite_splits(members: Mapping[str, str | Path], output: str | Path) -> None:
     _require_distinct({m: frame["patient_id"].drop_duplicates() for m, frame in frames.items()})
     splits = pd.concat(frames.values()).sort_values(["fold", "patient_id"], ignore_index=True)
     write_table(splits, SPLITS, output, Provenance.of("splits", dict(members), {"members": list(members)}))
+    write_audit(
+        splits, read_table(patients_path, PATIENTS), audit_path(output), name=name,
+        parameters={"scheme": "union", "members": list(members)}, summary={},
+        inputs={**members, "patients": patients_path},
+    )  # fmt: skip
 
 
 def _patients(folders: Mapping[str, Path]) -> pd.DataFrame:

@@ -68,6 +68,9 @@ SLIDE_INDEX = TableSchema(
     },
 )
 
+# One row per slide and encoder of an embedding pass: encoders that share the decoding of slides.
+PASS_INDEX = TableSchema("pass_index", ("encoder", "slide_id"), {"encoder": Column("str"), **SLIDE_INDEX.columns})
+
 # One row per patient and task; further columns `probability_<class>` for subtype.
 PREDICTIONS = TableSchema(
     "predictions",

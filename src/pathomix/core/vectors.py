@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -16,4 +17,13 @@ class VectorStore(Protocol):
         Raises:
             PathomixError: The fold or seed is not in the store.
         """
+        ...
+
+
+@runtime_checkable
+class LeakingVectors(Protocol):
+    """Vectors that know of declared leaks of the model behind them (fidelity profiles that fit on all patients)."""
+
+    def leaks(self, fold: int, seed: int) -> Mapping[str, Mapping[str, Any]]:
+        """Step to the setting that declares it, and how many patients of which parts it looked at."""
         ...

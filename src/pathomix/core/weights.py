@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -32,7 +30,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # damaged files break the parsers in every way there is: IndexError, struct.error ...
         raise PathomixError(
             f"{path}: not a weights-only file ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
             remedy="give a safetensors file or a torch file that holds tensors only",
@@ -45,7 +45,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Iterable[str] = ()) -> None:
+def load_strictly(
+    model: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Iterable[str] = (), *, assign: bool = False
+) -> None:
     """Load a state dict that has to fit one to one.
 
     Args:
@@ -53,6 +55,8 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, opt
         state: With the model's own names.
         path: For messages.
         optional: Beginnings of names that may be missing on either side.
+        assign: Make the tensors the model's own, in the model's types, instead of copying their values: for a model
+            that was built without memory (meta device).
 
     Raises:
         PathomixError: Tensors are missing, unexpected or of another shape; all are named in the log.
@@ -74,7 +78,8 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path, opt
             offending=mismatches,
             remedy="give the weights of this architecture, or correct the sizes in the configuration",
         )
-    model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=not spare)
+    fitting = {key: value.to(own[key].dtype) if assign else value for key, value in state.items() if key in own}
+    model.load_state_dict(fitting, strict=not spare, assign=assign)
 
 
 def state_digest(state: Mapping[str, Tensor], *more: bytes) -> str:

@@ -86,3 +86,36 @@ SCORES = TableSchema(
     },
     version=2,
 )
+
+ALL_PATIENTS, WITHIN_CLASSES = "all patients", "within classes"
+
+# How well one vector per patient tells the tissue source site; one row per group of patients (`class <label>` too).
+#   value        balanced accuracy of a linear probe cross-validated by patient; missing where `reason` says why
+#   lower/upper  95 % percentile interval of the patient bootstrap of it
+#   chance       mean of the same with sites permuted within folds, with the central 95 % of the permutations
+#   p            share of the permutations that reach `value`, itself counted
+#   left_out     patients without a known site or of a site with too few patients, and how many such sites
+SITE_PROBE = TableSchema(
+    "site_probe",
+    ("encoder", "cohort", "group"),
+    {
+        "encoder": Column("str"),
+        "cohort": Column("str"),
+        "group": Column("str"),
+        "value": Column("float64", nullable=True),
+        "lower": Column("float64", nullable=True),
+        "upper": Column("float64", nullable=True),
+        "chance": Column("float64", nullable=True),
+        "chance_lower": Column("float64", nullable=True),
+        "chance_upper": Column("float64", nullable=True),
+        "p": Column("float64", nullable=True),
+        "n_patients": Column("int64"),
+        "n_sites": Column("int64"),
+        "left_out_patients": Column("int64"),
+        "left_out_sites": Column("int64"),
+        "folds": Column("int64"),
+        "permutations": Column("int64"),
+        "resamples": Column("int64"),
+        "reason": Column("object", nullable=True),
+    },
+)

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 
 # A column whose range is below this share of its size is constant up to rounding.
 _CONSTANT = 1e-12
@@ -73,6 +74,8 @@ class Standardiser:
         Raises:
             PathomixError: No row, or no column varies.
         """
+        for step in ("imputation", "gene_filter", "scaler"):
+            note_fitted(step, train.index)
         values = train.to_numpy(np.float64)
         known = ~np.isnan(values).all(axis=0)
         median = np.full(values.shape[1], np.nan)

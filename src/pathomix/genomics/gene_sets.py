@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 from pathomix.core.errors import PathomixError
 
 GeneSets = dict[str, tuple[str, ...]]
+
+
+class Matcher(Protocol):
+    """Finds genes under other names; `symbols.AliasTable` does."""
+
+    def matched(self, genes: Iterable[str], measured: Collection[str]) -> dict[str, str]:
+        """Genes to the measured gene they are; only those that are measured."""
+
+
+class ByName:
+    """Genes are their names."""
+
+    def matched(self, genes: Iterable[str], measured: Collection[str]) -> dict[str, str]:
+        """Genes that are measured, each to itself."""
+        return {gene: gene for gene in genes if gene in measured}
 
 
 def read_gmt(path: str | Path) -> GeneSets:
@@ -80,13 +95,16 @@ _ZERO, _ONE = {"0", "0.0"}, {"1", "1.0"}
 READERS = {"gmt": read_gmt, "membership": read_membership, "signatures": read_signatures}
 
 
-def read_measured(path: str | Path, kind: str, measured: Collection[str]) -> tuple[GeneSets, Mapping[str, Any]]:
+def read_measured(
+    path: str | Path, kind: str, measured: Collection[str], aliases: Matcher | None = None
+) -> tuple[GeneSets, Mapping[str, Any]]:
     """Read gene sets and keep of each only the measured genes, in sorted order; sets without any are left out.
 
     Args:
         path: File, plain or gzip-compressed.
         kind: `gmt`, `membership` or `signatures`.
         measured: Gene symbols of the cohort's table.
+        aliases: Finds genes of the sets that the table has under another name; None matches names as they are.
 
     Returns:
         The sets, and their coverage as counts and lists for a report.
@@ -95,9 +113,10 @@ def read_measured(path: str | Path, kind: str, measured: Collection[str]) -> tup
         PathomixError: The file is not understood, or no set holds a measured gene.
     """
     sets, genes = READERS[kind](path), set(measured)
-    kept = {name: tuple(sorted(set(members) & genes)) for name, members in sorted(sets.items())}
-    result = {name: members for name, members in kept.items() if members}
     wanted = {gene for members in sets.values() for gene in members}
+    known = (aliases or ByName()).matched(wanted, genes)
+    kept = {name: tuple(sorted({known[g] for g in members if g in known})) for name, members in sorted(sets.items())}
+    result = {name: members for name, members in kept.items() if members}
     if not result:
         raise PathomixError(
             f"{path}: no gene of the table is in any pathway ({len(genes)} measured, {len(wanted)} in pathways)",
@@ -112,9 +131,11 @@ def read_measured(path: str | Path, kind: str, measured: Collection[str]) -> tup
         "pathways_with_one_gene": sum(size == 1 for size in sizes),
         "median_genes": float(median(sizes)),
         "genes_in_pathways": len(wanted),
-        "genes_in_pathways_measured": len(wanted & genes),
-        "measured_genes_in_no_pathway": len(genes - wanted),
+        "genes_in_pathways_measured": len(known),
+        "measured_genes_in_no_pathway": len(genes - set(known.values())),
     }
+    if aliases is not None:
+        coverage["genes_found_by_another_name"] = {old: new for old, new in sorted(known.items()) if old != new}
     return result, coverage
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pathomix.cohort.cases import Bag, Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Bags:
 
     Attributes:
         rows: Positions of the patients among those of `cases`.
+        ids: The patients.
         features: Per patient float16 [t, dim].
         coords: Per patient int32 [t, 2].
     """
@@ -86,9 +88,11 @@ class Bags:
             self.features.append(torch.from_numpy(features.astype(np.float16)))
             self.coords.append(torch.from_numpy(coords.astype(np.int32)))
         self.rows = np.array(kept, dtype=np.int64)
+        self.ids = cases.ids[self.rows]
 
     def scaling(self) -> TileScaling:
         """Statistics over these patients."""
+        note_fitted("scaler", self.ids)
         means = torch.stack([bag.double().mean(dim=0) for bag in self.features])
         squares = torch.stack([bag.double().square().mean(dim=0) for bag in self.features])
         mean = means.mean(dim=0)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.genomics.expression import Standardiser, pathway_means
 
 Floats = NDArray[np.float64]
@@ -47,6 +48,8 @@ class Layout:
         unknown = sorted(set(blocks) - set(BLOCKS))
         if unknown or not blocks:
             raise PathomixError("unknown or no feature blocks", offending=unknown, remedy=f"use some of {list(BLOCKS)}")
+        if set(blocks) & set(CATEGORICAL):
+            note_fitted("vocabulary", train.ids)
         levels = {
             name: tuple(sorted(train.patients[name].dropna().astype(str).unique()))
             for name in blocks

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pathomix.cohort.cases import Cases
+from pathomix.core.fitting import note_fitted
 from pathomix.core.parameters import choice
 from pathomix.losses.cox import CoxMode, cox_loss
 from pathomix.losses.discrete import discrete_risk, nll_survival_loss
@@ -74,6 +75,7 @@ class DiscreteHead:
 
     def __init__(self, train: Cases, bins: int, alpha: float) -> None:
         time, event = outcome(train)
+        note_fitted("survival_bins", train.ids)
         self.edges = survival_bins(time, event, bins)
         self.label, self.event = torch.from_numpy(clamped_labels(time, self.edges)), torch.from_numpy(event)
         self.outputs, self.alpha = bins, alpha
@@ -95,6 +97,7 @@ class ClassHead:
     """One logit per class; cross-entropy in which every class has the same total weight."""
 
     def __init__(self, train: Cases) -> None:
+        note_fitted("class_statistics", train.ids)
         self.classes: Sequence[str] = train.classes
         label = class_index(train, self.classes)
         counts = np.bincount(label, minlength=len(self.classes))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.core.parameters import filled
 from pathomix.core.seeding import derived_seed
 from pathomix.methods.base import Method, Model, Task
@@ -93,6 +94,12 @@ class LateFusion(PerTaskMethod):
             raise PathomixError("late_fusion has no components", remedy="list methods under `components`")
         self.methods = [build_method(component) for component in self.settings.components]
 
+    @property
+    def fitted_parts(self) -> tuple[str, ...]:
+        """See `PerTaskMethod.fitted_parts`: those of any component."""
+        joins = any("valid" in getattr(method, "fitted_parts", ()) for method in self.methods)
+        return ("train", "valid") if joins else ("train",)
+
     def fit_task(self, train: Cases, valid: Cases, task: Task, seed: int) -> FusedModel:
         """Fit all components."""
         components = []
@@ -132,4 +139,5 @@ def _moments(method: Method, model: Model, train: Cases, valid: Cases, seed: int
 
 
 def _risk(model: Model, cases: Cases) -> NDArray[np.float64]:
+    note_fitted("risk_scale", cases.ids)
     return model.predict(cases)["survival"]["risk"].dropna().to_numpy()

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.core.seeding import derived_seed, seeded
 from pathomix.methods.bags import Arrange, Bags, TileScaling, with_tiles
 from pathomix.methods.base import Task
@@ -223,6 +224,8 @@ class NetworkMethod(PerTaskMethod):
                 remedy="set `selection: last`, or a scheme with a valid part",
             )
         held_cases = valid.subset(held.index)
+        if settings.selection == "valid":
+            note_fitted("selection", held_cases.ids)
         tile_dim = part.tiles.dim if part.tiles is not None else 0
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), seeded(derived_seed(seed, self.name, task)):

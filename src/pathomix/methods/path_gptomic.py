@@ -14,6 +14,7 @@ from torch import nn
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.core.parameters import filled
 from pathomix.core.seeding import derived_seed, seeded
 from pathomix.methods.base import Model, Task
@@ -100,6 +101,9 @@ class PathGPTomic(PerTaskMethod):
                 remedy="set `selection: last`, or a scheme with a valid part",
             )
         measured = Part(reader.read(held), *outcome(held))
+        note_fitted("sampler", part.ids)
+        if self.settings.selection == "valid":
+            note_fitted("selection", held.ids)
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), seeded(derived_seed(seed, self.name, task)):
             network = self.build(reader, inputs, part).to(device)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.methods.base import Model, Task
 
 
@@ -66,8 +67,14 @@ class PerTaskMethod(ABC):
             part, held = labelled(train, task), labelled(valid, task)
             joined = part.concat(held) if self.joins_valid else part
             require_outcome(joined, task)
+            note_fitted("training", joined.ids)
             models[task] = self.fit_task(joined, part.subset([]) if self.joins_valid else held, task, seed)
         return PerTaskModel(models)
+
+    @property
+    def fitted_parts(self) -> tuple[str, ...]:
+        """Parts of a fold that the method may be fitted on, for the leakage guard."""
+        return ("train", "valid") if self.joins_valid else ("train",)
 
     @abstractmethod
     def fit_task(self, train: Cases, valid: Cases, task: Task, seed: int) -> TaskModel:
@@ -111,6 +118,7 @@ def class_index(cases: Cases, classes: Sequence[str]) -> NDArray[np.int64]:
 
 def strata(cases: Cases, task: Task) -> NDArray[np.int64]:
     """What folds and batches are stratified by: event, or class."""
+    note_fitted("sampler", cases.ids)
     return outcome(cases)[1] if task == "survival" else class_index(cases, cases.classes)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.core.parameters import choice, filled
 from pathomix.methods.base import Task
 from pathomix.methods.per_task import (
@@ -121,6 +122,10 @@ class Probe(PerTaskMethod):
         require_outcome(part, task)
         shift, scale = np.zeros(rows.shape[1]), np.ones(rows.shape[1])
         probe: ProbeCox | LogisticProbe
+        if task == "survival" or self.settings.standardise:
+            note_fitted("scaler", part.ids)
+        if task == "subtype":
+            note_fitted("class_statistics", part.ids)
         if task == "survival":
             probe = probe_cox(
                 rows,

@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.core.parameters import choice, filled
 from pathomix.genomics.expression import Standardiser
 from pathomix.methods.base import Task
@@ -72,6 +73,7 @@ class Ridge(PerTaskMethod):
         folds = _inner_folds(strata(part, task), self.settings.inner_folds, seed)
         inner = self._inner_cox(part) if task == "survival" else self._inner_logistic(part)
         steps = self._examine(matrix, folds, inner)
+        note_fitted("selection", part.ids)
         best = _best(steps)
         rows = design.scaled(matrix)
         if task == "survival":

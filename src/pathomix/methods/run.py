@@ -17,11 +17,12 @@ from pathomix.cohort.cases import Cases
 from pathomix.cohort.parts import parts_of
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import content_key
+from pathomix.core.fitting import Fit, Guard, recording
 from pathomix.core.provenance import METADATA_KEY, Provenance
 from pathomix.core.schemas import HISTORY, PARTS, PREDICTIONS, RUN_INDEX
 from pathomix.core.tables import write_table
 from pathomix.core.units import read_record, split_key, write_arrays, write_record
-from pathomix.core.vectors import VectorStore
+from pathomix.core.vectors import LeakingVectors, VectorStore
 from pathomix.methods.base import Method, Task
 from pathomix.methods.build import build_method
 
@@ -145,6 +146,7 @@ def run_cell(
     results: str | os.PathLike[str],
     index: str | os.PathLike[str],
     vectors: VectorStore | None = None,
+    guard: Guard | None = None,
 ) -> None:
     """Run all folds and seeds; a unit whose ``run.json`` has the same key and whose files are whole is kept.
 
@@ -155,9 +157,11 @@ def run_cell(
         results: Results folder.
         index: RUN_INDEX table to write, one row per fold and seed; a task that failed is named in `reason`.
         vectors: Embeddings of the cohort, for methods that read `Cases.vectors`: every fold and seed gets its own.
+        guard: Asked after every fit, before its predictions are written; `evaluate.leakage.guard` gives one.
 
     Raises:
-        PathomixError: The configuration is refused, a split is damaged, or the vectors lack a fold or seed.
+        PathomixError: The configuration is refused, a split is damaged, the vectors lack a fold or seed, or a fit
+            leaks.
     """
     method = build_method(cell.configuration)
     root = Path(results)
@@ -165,7 +169,7 @@ def run_cell(
     for fold, split in splits.groupby("fold"):
         for seed in cell.seeds:
             folder = root / "runs" / cell.study / cell.name / cell.cohort / f"{cell.scheme}-{fold}" / f"seed{seed}"
-            row = _unit(cell, method, cases, split, int(str(fold)), seed, folder, vectors)
+            row = _unit(cell, method, cases, split, int(str(fold)), seed, folder, vectors, guard)
             rows.append({**row, "path": (folder / "predictions.parquet").relative_to(root).as_posix()})
     frame = pd.DataFrame(rows)
     failed = frame["status"] == "failed"
@@ -182,15 +186,26 @@ def _unit(
     seed: int,
     folder: Path,
     vectors: VectorStore | None,
+    guard: Guard | None,
 ) -> dict[str, Any]:
     """Run one fold and seed, or find it done; its row of the index."""
     provenance = _provenance(cell, "run", split, fold=fold, seed=seed)
     key = content_key(**{k: v for k, v in provenance.to_dict().items() if k != "artifact"})
     record = read_record(folder, key)
     if record is None:
-        embedded = cases if vectors is None else replace(cases, vectors=vectors.of(fold, seed))
-        result = run_fold(method, embedded, split, cell.tasks, seed)
-        record = _write(folder, key, result, cell.tasks, provenance)
+        with recording() as fitting:
+            embedded = cases if vectors is None else replace(cases, vectors=vectors.of(fold, seed))
+            result = run_fold(method, embedded, split, cell.tasks, seed)
+        fit = Fit(
+            f"{cell.name} on {cell.cohort}, fold {fold}, seed {seed}",
+            fitting,
+            {str(part): frozenset(rows) for part, rows in split.groupby("part")["patient_id"]},
+            getattr(method, "fitted_parts", ("train",)),
+            inherited=vectors.leaks(fold, seed) if isinstance(vectors, LeakingVectors) else {},
+        )
+        if guard is not None:
+            guard(fit)
+        record = _write(folder, key, result, cell.tasks, provenance, fit)
         log.info("%s on %s, fold %s, seed %s: done", cell.name, cell.cohort, fold, seed)
     else:
         log.info("%s on %s, fold %s, seed %s: kept", cell.name, cell.cohort, fold, seed)
@@ -222,7 +237,9 @@ def _provenance(cell: Cell, artifact: str, split: pd.DataFrame, **more: Any) -> 
     return Provenance(artifact, 1, {**cell.inputs, "splits": split_key(split)}, parameters)
 
 
-def _write(folder: Path, key: str, result: FoldResult, tasks: Sequence[Task], provenance: Provenance) -> dict[str, Any]:
+def _write(
+    folder: Path, key: str, result: FoldResult, tasks: Sequence[Task], provenance: Provenance, fit: Fit
+) -> dict[str, Any]:
     """Write the unit's files, ``run.json`` with their digests last: a unit counts as done when all of them agree."""
     write_table(result.predictions, PREDICTIONS, folder / "predictions.parquet", provenance)
     write_table(result.history, HISTORY, folder / "history.parquet", provenance)
@@ -232,5 +249,6 @@ def _write(folder: Path, key: str, result: FoldResult, tasks: Sequence[Task], pr
         "provenance": provenance.to_dict(),
         "tasks": {task: "failed" if task in result.failures else "done" for task in tasks},
         "failures": dict(result.failures),
+        **fit.facts(),
     }
     return write_record(folder, key, files, content)

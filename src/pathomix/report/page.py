@@ -27,8 +27,10 @@ from pathomix.core.schemas import TASKS
 from pathomix.core.tables import read_provenance
 from pathomix.evaluate.metrics import METRICS
 from pathomix.report.fidelity import read_profiles
+from pathomix.report.galleries import KINDS, checked
 from pathomix.report.layout import is_oracle
 from pathomix.report.tables import ResultsTable, read_csv, tables_of
+from pathomix.report.trust import read_leaks, read_probes
 
 _PACKAGES = (
     *("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "lifelines", "torch", "timm", "tiatoolbox"),
@@ -98,7 +100,9 @@ def write_report(
     *,
     left_out: Mapping[str, str] | None = None,
     profiles: Path | None = None,
-    smoothing: Sequence[Path] = (),
+    probes: Sequence[Path] = (),
+    leaks: Sequence[Path] = (),
+    galleries: Mapping[str, Sequence[Path]] | None = None,
 ) -> None:
     """Write the page.
 
@@ -111,7 +115,9 @@ def write_report(
         output: ``report/index.html`` below the results folder.
         left_out: Row of the configuration to the reason why it was not run.
         profiles: Table of the fidelity profiles (`fidelity.write_profiles`).
-        smoothing: Figures ``<name>/<figure>.png`` of the smoothing of expression vectors.
+        probes: Tables of site probes (SITE_PROBE).
+        leaks: Tables of declared leaks, one per study.
+        galleries: Figures ``<name>/<figure>.png`` that belong to no study, by kind (`galleries.KINDS`).
 
     Raises:
         PathomixError: A table or figure of a study is not there.
@@ -128,7 +134,12 @@ def write_report(
         "oracles": read_oracles(oracles),
         "left_out": dict(left_out or {}),
         "profiles": read_profiles(profiles) if profiles else [],
-        "smoothing": [(path.parent.name, read_figure(path)) for path in smoothing],
+        "probes": read_probes(probes),
+        "leaks": read_leaks(leaks),
+        "galleries": [
+            (kind, KINDS[kind], [(path.parent.name, read_figure(path)) for path in paths])
+            for kind, paths in checked(galleries or {}).items()
+        ],
         "configuration": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110),
         "versions": versions,
         "version": __version__,

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.text.fields import clean_fields
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,8 @@ def _gene_moments(expression: pd.DataFrame) -> tuple[Floats, Floats]:
         raise PathomixError(
             f"expression of {len(expression)} patients has no standard deviation", remedy="use a larger training part"
         )
+    for step in ("imputation", "gene_filter", "scaler"):
+        note_fitted(step, expression.index)
     return moments(expression.to_numpy(np.float64))
 
 
@@ -162,6 +165,8 @@ class ClinicalScaling:
         Raises:
             PathomixError: None of them has an age, with ``labels``.
         """
+        for step in ("imputation", "scaler", "vocabulary"):
+            note_fitted(step, patients.index)
         fields, _ = clean_fields(patients)
         levels = {name: tuple(sorted(fields[name].dropna().astype(str).unique())) for name in _CODED}
         if coding == "labels":

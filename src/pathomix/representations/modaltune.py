@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_carried, note_fitted
 from pathomix.core.parameters import filled
 from pathomix.core.seeding import derived_seed, seeded
 from pathomix.foundation.build import SlideEncoders
@@ -87,6 +88,8 @@ class ModalTuneRepresentation:
                 offending=sorted(set(inputs.missing.values())),
                 remedy="take the modality they lack out of `modalities`, or leave modaltune out for this cohort",
             )
+        note_fitted("training", inputs.ids)
+        note_carried(train.texts)
         texts = inputs.targets(settings.tasks)
         projector = TextProjector(texts.shape[-1], settings.output_dim, derived_seed(seed, "projector"))
         targets = unit_targets(projector(texts))
@@ -100,6 +103,13 @@ class ModalTuneRepresentation:
             network, inputs, unit_targets(projector(texts), centre), settings, seed, self.precision(), selection
         )
         return replace(fitted, epochs=pd.DataFrame(trainer.run(checkpoint)).astype({"step": "int64"}))
+
+    @property
+    def declared_leaks(self) -> dict[str, str]:
+        """Step to the switch that lets it look at all patients, for the leakage guard."""
+        if self.settings.value("standardise_on") == "train":
+            return {}
+        return dict.fromkeys(("imputation", "gene_filter", "scaler", "vocabulary"), "standardise_on: all")
 
     def load(self, state: Mapping[str, NDArray[np.generic]]) -> FittedModalTune:
         """Rebuild; see `base.Representation.load`.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.representations.modaltune_data import CaseInputs, report_missing
 from pathomix.training.probes import UNLABELLED, subtype_score, survival_score
 
@@ -69,6 +70,7 @@ class Selection:
                 offending=sorted(set(scored_on.missing.values())),
                 remedy="set `selection: last`, or a scheme with a valid part",
             )
+        note_fitted("selection", fitted_on.ids.append(scored_on.ids))
         return cls(criterion, standardise, model, train, valid, fitted_on, scored_on)
 
     def __call__(self, epoch: int) -> dict[str, float]:

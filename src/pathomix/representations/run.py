@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pathomix.cohort.cases import Cases, TextStore
 from pathomix.cohort.parts import parts_of
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import content_key, file_digest
+from pathomix.core.fitting import Fit, Guard, recording
 from pathomix.core.provenance import METADATA_KEY, Provenance
 from pathomix.core.schemas import MODEL_HISTORY, MODEL_INDEX
 from pathomix.core.seeding import derived_seed
@@ -27,6 +28,7 @@ from pathomix.core.units import read_record, split_key, write_arrays, write_reco
 from pathomix.representations.base import Embedding, FittedRepresentation, Representation
 from pathomix.representations.build import build_representation
 from pathomix.representations.files import without_paths
+from pathomix.representations.leaks import carried_leaks, declared_by, fit_of_split
 from pathomix.representations.store import HELD_OUT, MAIN, write_embeddings
 from pathomix.training.batches import stratified_folds
 from pathomix.training.checkpoint import Checkpoint
@@ -86,6 +88,7 @@ class _Unit:
     inner: int
     train: Cases
     valid: Cases
+    test: pd.Index
     cohort: Cases
     held_out: tuple[str, ...]
     provenance: Provenance
@@ -98,6 +101,7 @@ def train_cell(
     results: str | os.PathLike[str],
     index: str | os.PathLike[str],
     texts: Callable[[int], TextStore] | None = None,
+    guard: Guard | None = None,
 ) -> None:
     """Fit all folds, and per fold the models of cross-fitting; a finished unit with the same key is kept.
 
@@ -111,14 +115,16 @@ def train_cell(
         results: Results folder.
         index: MODEL_INDEX table to write.
         texts: Fold to the label texts of the source's patients in that fold.
+        guard: Asked after every fit, before it is written; `evaluate.leakage.guard` gives one.
 
     Raises:
-        PathomixError: The configuration is refused, a split is damaged, or a checkpoint belongs to another run.
+        PathomixError: The configuration is refused, a split is damaged, a checkpoint belongs to another run,
+            or a fit leaks.
     """
     representation = build_representation(cell.configuration, cell.slide_encoder)
     root = Path(results)
     rows = [
-        _fitted(cell, representation, unit, root)
+        _fitted(cell, representation, unit, root, guard)
         for fold, split in splits.groupby("fold")
         for unit in _units(cell, representation, _with_texts(cases, texts, int(str(fold))), split, int(str(fold)))
     ]
@@ -138,7 +144,7 @@ def _units(
 
     def unit(inner: int, part: Cases, held_out: pd.Index) -> _Unit:
         provenance = cell.provenance("representation", split, fold=fold, inner=inner)
-        return _Unit(fold, inner, part, valid, listed, tuple(map(str, held_out)), provenance)
+        return _Unit(fold, inner, part, valid, parts["test"].ids, listed, tuple(map(str, held_out)), provenance)
 
     yield unit(0, train, train.ids[:0])
     if folds:
@@ -163,7 +169,9 @@ def inner_parts(train: Cases, folds: int, seed: int) -> NDArray[np.int64]:
     return np.asarray(stratified_folds(event, folds, np.random.default_rng(derived_seed(seed, "inner"))) + 1)
 
 
-def _fitted(cell: TrainingCell, representation: Representation, unit: _Unit, root: Path) -> dict[str, Any]:
+def _fitted(
+    cell: TrainingCell, representation: Representation, unit: _Unit, root: Path, guard: Guard | None
+) -> dict[str, Any]:
     """Fit one unit, or find it done; its row of the index."""
     folder = cell.folder(unit.fold, unit.inner)
     lineage = {k: v for k, v in unit.provenance.to_dict().items() if k != "artifact"}
@@ -186,13 +194,25 @@ def _fitted(cell: TrainingCell, representation: Representation, unit: _Unit, roo
         # A checkpoint of another run is an error of the job, not a failure of the fit.
         checkpoint.load()
         try:
-            fitted = representation.fit(
-                unit.train, unit.valid, seed=cell.seed, checkpoint=checkpoint, cohort=unit.cohort
-            )
+            with recording() as fitting:
+                fitted = representation.fit(
+                    unit.train, unit.valid, seed=cell.seed, checkpoint=checkpoint, cohort=unit.cohort
+                )
         except PathomixError as error:
             log.warning("%s: failed: %s", what, error)
             return {**row, "status": "failed", "reason": str(error), "path": None, "sha256": None}
-        record = _write(root / folder, key, fitted, unit)
+        ids: dict[str, Iterable[object]] = {
+            "train": unit.train.ids,
+            "valid": unit.valid.ids,
+            "test": unit.test,
+            "held_out": unit.held_out,
+        }
+        parts = {part: frozenset(map(str, patients)) for part, patients in ids.items()}
+        fitted_parts = getattr(representation, "fitted_parts", ("train",))
+        fit = Fit(what, fitting, parts, fitted_parts, declared_by(representation, unit.train.texts))
+        if guard is not None:
+            guard(fit)
+        record = _write(root / folder, key, fitted, unit, fit)
         checkpoint.discard()
         log.info("%s: done", what)
     else:
@@ -200,13 +220,13 @@ def _fitted(cell: TrainingCell, representation: Representation, unit: _Unit, roo
     return {**row, "sha256": record["files"][_FILES[0]]}
 
 
-def _write(folder: Path, key: str, fitted: FittedRepresentation, unit: _Unit) -> dict[str, Any]:
+def _write(folder: Path, key: str, fitted: FittedRepresentation, unit: _Unit, fit: Fit) -> dict[str, Any]:
     write_table(fitted.history(), MODEL_HISTORY, folder / "history.parquet", unit.provenance)
     patients = {"trained_on": [str(p) for p in unit.train.ids], "held_out": list(unit.held_out)}
     # One entry only: safetensors writes several in changing order, and equal content must give equal bytes.
-    lineage = replace(unit.provenance, parameters={**unit.provenance.parameters, "patients": patients})
+    lineage = replace(unit.provenance, parameters={**unit.provenance.parameters, "patients": patients, **fit.facts()})
     write_arrays(folder / "model.safetensors", fitted.state(), {METADATA_KEY: lineage.to_json()})
-    return write_record(folder, key, _FILES, {"provenance": unit.provenance.to_dict()})
+    return write_record(folder, key, _FILES, {"provenance": unit.provenance.to_dict(), **fit.facts()})
 
 
 @dataclass(frozen=True)
@@ -236,6 +256,7 @@ def embed_cell(
     models: pd.DataFrame,
     results: str | os.PathLike[str],
     output: str | os.PathLike[str],
+    guard: Guard | None = None,
 ) -> None:
     """Embed every patient of a cohort in every fold of its scheme, with the model of the fold of the same number.
 
@@ -248,16 +269,22 @@ def embed_cell(
         models: MODEL_INDEX rows of one representation, source, scheme and seed.
         results: Results folder.
         output: AnnData to write, see `store.write_embeddings`.
+        guard: Asked in every fold, before anything is written; `evaluate.leakage.guard` gives one.
 
     Raises:
         PathomixError: A fold has no model, a model file is missing or not the indexed one, or a patient outside the
-            training part was among those a model was trained on.
+            training part was among those a model was trained on, or statistics of a foreign cohort leak.
     """
     representation = build_representation(cell.configuration, cell.slide_encoder)
-    folds = [
-        _Fold(cell, representation, cases, split, int(str(fold)), models, Path(results)).embed()
-        for fold, split in splits.groupby("fold")
-    ]
+    folds = []
+    steps, leaks = carried_leaks(models, results)
+    for fold, split in splits.groupby("fold"):
+        with recording() as fitting:
+            folds.append(_Fold(cell, representation, cases, split, int(str(fold)), models, Path(results)).embed())
+        fit = fit_of_split(f"{cell.cohort}, fold {fold}", fitting, split, declared_by(representation))
+        if guard is not None:
+            guard(fit)
+        leaks.setdefault(str(fold), {}).update(fit.facts().get("leak_declared", {}))
     obs = pd.concat([frame for frame, _ in folds], ignore_index=True)
     names = {MAIN, *(name for _, vectors in folds for name in vectors)}
     joined = {name: _joined(name, folds) for name in names}
@@ -268,6 +295,8 @@ def embed_cell(
         "cohort": cell.cohort,
         "foreign": cell.foreign,
         "models": json.loads(used.to_json(orient="records")),
+        "fitted": steps,
+        "leak_declared": {fold: found for fold, found in leaks.items() if found},
     }
     write_embeddings(output, obs, joined, Provenance("embeddings", 1, dict(cell.inputs), parameters))
 

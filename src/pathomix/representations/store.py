@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import atomic_path
+from pathomix.core.fitting import note_fitted
 from pathomix.core.provenance import METADATA_KEY, Provenance
 
 if TYPE_CHECKING:
@@ -75,6 +77,30 @@ class EmbeddingStore:
         Raises:
             PathomixError: The fold, the seed or the named vector is not there, or the file is damaged.
         """
+        data, rows = self._rows(fold, seed)
+        obs = data.obs.iloc[rows]
+        if self._parameters(data).get("fitted") != []:  # a frozen encoder's vectors were fitted on nobody
+            note_fitted("vectors", obs.loc[obs["part"] != "test", "patient_id"])
+        values = self._matrix(data, self._name, seed)[rows]
+        if self._held_out and self._name + HELD_OUT in data.obsm:
+            train = (obs["part"] == "train").to_numpy()
+            values = np.where(train[:, None], self._matrix(data, self._name + HELD_OUT, seed)[rows], values)
+        index = pd.Index(obs["patient_id"].astype(str), name="patient_id", dtype=object)
+        frame = pd.DataFrame(values, index=index)
+        return frame.dropna(how="all")
+
+    def leaks(self, fold: int, seed: int) -> Mapping[str, Mapping[str, Any]]:
+        """Declared leaks of the model behind these vectors: step to setting, patients and parts."""
+        data, _ = self._rows(fold, seed)
+        leaks: Mapping[str, Mapping[str, Any]] = self._parameters(data).get("leak_declared", {}).get(str(fold), {})
+        return leaks
+
+    @staticmethod
+    def _parameters(data: AnnData) -> Mapping[str, Any]:
+        parameters: Mapping[str, Any] = json.loads(data.uns[METADATA_KEY]).get("parameters", {})
+        return parameters
+
+    def _rows(self, fold: int, seed: int) -> tuple[AnnData, NDArray[np.int64]]:
         if seed not in self._paths:
             raise PathomixError(
                 f"no embeddings of seed {seed}", offending=self._paths, remedy="embed the cohort with this seed"
@@ -83,14 +109,7 @@ class EmbeddingStore:
         rows = np.flatnonzero(data.obs["fold"].to_numpy() == fold)
         if not len(rows):
             raise PathomixError(f"{self._paths[seed]}: no fold {fold}", remedy=_REMEDY)
-        obs = data.obs.iloc[rows]
-        values = self._matrix(data, self._name, seed)[rows]
-        if self._held_out and self._name + HELD_OUT in data.obsm:
-            train = (obs["part"] == "train").to_numpy()
-            values = np.where(train[:, None], self._matrix(data, self._name + HELD_OUT, seed)[rows], values)
-        index = pd.Index(obs["patient_id"].astype(str), name="patient_id", dtype=object)
-        frame = pd.DataFrame(values, index=index)
-        return frame.dropna(how="all")
+        return data, rows
 
     def _matrix(self, data: AnnData, name: str, seed: int) -> NDArray[np.float32]:
         if name == MAIN:

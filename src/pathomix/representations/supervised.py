@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.core.parameters import choice
 from pathomix.core.seeding import seeded
 from pathomix.genomics.expression import Standardiser
@@ -69,6 +70,11 @@ class Supervised:
         self.method = GigaPathTuned(slide_encoder=dict(slide_encoder), **given)
         fields = {name: getattr(self.method.parameters, name) for name in self.method.parameters.__dataclass_fields__}
         self.settings = Settings(**fields, **own)
+
+    @property
+    def fitted_parts(self) -> tuple[str, ...]:
+        """Parts of a fold that it may be fitted on, for the leakage guard: those of the method."""
+        return self.method.fitted_parts
 
     def fit(
         self, train: Cases, valid: Cases, *, seed: int, checkpoint: Checkpoint, cohort: Cases | None = None
@@ -154,6 +160,8 @@ class FittedSupervised:
             return self.reader
         genes = _genes(self._scaling)
         require_genes(genes, foreign.expression, self.owner.settings.min_gene_coverage)
+        for step in ("imputation", "gene_filter", "scaler"):
+            note_fitted(step, foreign.expression.index)
         mean, sd = moments(foreign.expression.reindex(columns=genes).to_numpy(np.float64))
         scaling = Standardiser(self._scaling.columns, mean, mean, sd)
         design = replace(cast(BlockVector, self.reader.molecular).design, scaling=scaling)

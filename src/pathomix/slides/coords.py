@@ -62,7 +62,7 @@ def interchange_attributes(
     `patch_size` has TRIDENT's meaning (pixels at the target scale). It equals CLAM's (pixels at `patch_level`) where
     `resized` is False; elsewhere CLAM's number is `patch_size_level`.
     """
-    level_size = slide.level_dimensions[choice.level]
+    level_size, level = slide.level_dimensions[choice.level], slide.file_level(choice.level)
     read = [
         parameters.size if not choice.resize else round(parameters.size * d / choice.downsample)
         for d in grid.downsample
@@ -77,7 +77,7 @@ def interchange_attributes(
         "savetodir": f"slides/{slide_id}",
         "level0_width": slide.dimensions[0],
         "level0_height": slide.dimensions[1],
-        "patch_level": choice.level,
+        "patch_level": level,
         "downsample": [slide.dimensions[0] / level_size[0], slide.dimensions[1] / level_size[1]],
         "downsampled_level_dim": list(level_size),
         "level_dim": list(level_size),
@@ -86,11 +86,12 @@ def interchange_attributes(
         "patch_size_level0_xy": list(grid.footprint),
         "resized": choice.resize,
         "resize_filter": RESIZE_FILTER if choice.resize else "none",
-        "level_read": choice.level,
+        "level_read": level,
         "mpp_x": slide.scale.x,
         "mpp_y": slide.scale.y,
         "mpp_source": slide.scale.source,
         "target_mpp": parameters.mpp,
+        "tiling": parameters.name,
         "min_tissue": parameters.min_tissue,
         "bounds_xywh": list(slide.bounds),
         "background_rgb": list(slide.background),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pathomix.core.bags import Bag
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import write_text
-from pathomix.core.schemas import SLIDE_INDEX, SLIDES
+from pathomix.core.schemas import PASS_INDEX, SLIDE_INDEX, SLIDES
 from pathomix.core.tables import read_table
 from pathomix.slides.stage import write_index
 
@@ -27,22 +27,24 @@ _REMEDY = "run embed_tiles and index_features again"
 
 
 def index_features(
-    indices: Sequence[Path], slides_path: Path, max_lost_share: float, output: Path, quarantine: Path
+    indices: Sequence[Path], slides_path: Path, encoder: str, max_lost_share: float, output: Path, quarantine: Path
 ) -> None:
-    """Merge the shard indices of a cohort and list what was quarantined.
+    """Merge one encoder's rows of the shard indices of a cohort and list what was quarantined.
 
     Args:
-        indices: SLIDE_INDEX tables of the embedding, one per shard.
+        indices: PASS_INDEX tables of the embedding, one per shard.
         slides_path: SLIDES table of the cohort.
+        encoder: Name of the encoder.
         max_lost_share: Largest share of the patients with slides that may be left without any.
         output: SLIDE_INDEX table to write.
         quarantine: TSV to write: slide_id, patient_id, stage, reason.
 
     Raises:
-        PathomixError: A slide is in no shard, or more patients are lost than allowed; they are named.
+        PathomixError: A slide is in no shard, a shard was not embedded with the encoder, or more patients are lost than
+            allowed; they are named.
     """
     slides = read_table(slides_path, SLIDES)
-    frames = [read_table(path, SLIDE_INDEX) for path in indices]
+    frames = [_rows_of(encoder, path) for path in indices]
     merged = pd.concat([f for f in frames if len(f)] or frames[:1] or [pd.DataFrame(columns=list(SLIDE_INDEX.columns))])
     absent = sorted(set(slides["slide_id"]) ^ set(merged["slide_id"]))
     if absent:
@@ -61,8 +63,20 @@ def index_features(
             offending=lost,
             remedy="repair or replace their slides, or raise slides.max_lost_share",
         )
-    write_index(merged, output, "features_index", {"slides": slides_path}, {"max_lost_share": max_lost_share})
+    parameters = {"encoder": encoder, "max_lost_share": max_lost_share}
+    write_index(merged, output, "features_index", {"slides": slides_path}, parameters)
     write_text(quarantine, _quarantine_tsv(bad))
+
+
+def _rows_of(encoder: str, path: Path) -> pd.DataFrame:
+    """Rows of one encoder; none where the shard has no slide."""
+    frame = read_table(path, PASS_INDEX)
+    known = sorted(frame["encoder"].unique())
+    if len(frame) and encoder not in known:
+        raise PathomixError(
+            f"{path}: no rows of the encoder {encoder}", offending=known, remedy="name a pass that has it"
+        )
+    return frame[frame["encoder"] == encoder].drop(columns="encoder")
 
 
 def _quarantine_tsv(bad: pd.DataFrame) -> str:

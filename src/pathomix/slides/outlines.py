@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.files import atomic_path, write_text
 
 _OUTLINE = (0, 160, 0)
+_ARTEFACT = (213, 94, 0)
 _JPEG_QUALITY = 85
 
 
@@ -97,15 +99,21 @@ def read_outlines(path: Path) -> MultiPolygon:
 
 
 def write_overlay(
-    path: Path, rgb: NDArray[np.uint8], polygons: list[Polygon], origin: tuple[int, int], step: tuple[float, float]
+    path: Path,
+    rgb: NDArray[np.uint8],
+    polygons: Sequence[Polygon],
+    origin: tuple[int, int],
+    step: tuple[float, float],
+    artefacts: Sequence[Polygon] = (),
 ) -> None:
-    """JPEG of the thumbnail with the tissue outline drawn on it."""
+    """JPEG of the thumbnail with the outline of the tissue in green and of what was taken out of it in orange."""
     image = Image.fromarray(rgb)
     draw = ImageDraw.Draw(image)
     width = max(1, round(max(image.size) / 400))
-    for polygon in polygons:
-        for ring in (polygon.exterior, *polygon.interiors):
-            points = (np.asarray(ring.coords) - origin) / step
-            draw.line([tuple(point) for point in points], fill=_OUTLINE, width=width)
+    for group, colour in ((polygons, _OUTLINE), (artefacts, _ARTEFACT)):
+        for polygon in group:
+            for ring in (polygon.exterior, *polygon.interiors):
+                points = (np.asarray(ring.coords) - origin) / step
+                draw.line([tuple(point) for point in points], fill=colour, width=width)
     with atomic_path(path) as temporary:
         image.save(temporary, format="JPEG", quality=_JPEG_QUALITY)

@@ -5,6 +5,7 @@ Spec slides_and_encoders 1.3 (scale), 1.4 (levels and resampling), 1.5 (alpha), 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,15 @@ import openslide
 from numpy.typing import NDArray
 
 from pathomix.core.errors import PathomixError
-from pathomix.slides.backends import READ_ERRORS, Backend, OpenSlideBackend, PlainImageBackend
-from pathomix.slides.scale import Scale, ScaleRules, resolve_scale
+from pathomix.slides.backends import READ_ERRORS, Backend, OpenSlideBackend, PlainImageBackend, TiaToolboxBackend
+from pathomix.slides.scale import GIVEN_SOURCES, Scale, ScaleRules, known, resolve_scale, scale_conflict, stated_scales
+
+log = logging.getLogger(__name__)
 
 LEVEL_TOLERANCE = 0.01
 MAX_UPSAMPLING = 1.15
 RESIZE_FILTER = "area"
+_LEVEL_SLACK = 2.0
 _STRIP_PIXELS = 1 << 24
 
 cv2.setNumThreads(1)  # a job already owns its cores by shards; more threads would oversubscribe them
@@ -59,10 +63,40 @@ def choose_level(downsamples: Sequence[float], wanted: float, name: str = "slide
     if wanted < 1 / MAX_UPSAMPLING:
         raise PathomixError(
             f"{name}: its pixels are {1 / wanted:.2f} times coarser than the wanted scale",
-            remedy="choose a larger slides.tiles.mpp, or leave the slide out",
+            remedy="use an encoder whose mpp is larger, or leave the slide out",
         )
     level = max((i for i, downsample in enumerate(downsamples) if downsample <= wanted), default=0)
     return LevelChoice(level, downsamples[level], resize=True)
+
+
+def trusted_levels(
+    dimensions: Sequence[tuple[int, int]], downsamples: Sequence[float], name: str = "slide"
+) -> tuple[int, ...]:
+    """Levels whose size and downsample tell the same, with a warning for the others.
+
+    A level that is not level 0 divided by its downsample, within two of its pixels, would be read at wrong places. It
+    is ignored: a finer level serves, more slowly and correctly.
+
+    Args:
+        dimensions: Width and height of each level.
+        downsamples: Downsample of each level.
+        name: File name for messages.
+    """
+    good = []
+    for level, (size, downsample) in enumerate(zip(dimensions, downsamples, strict=True)):
+        slack = _LEVEL_SLACK * downsample
+        if level == 0 or all(abs(size[i] * downsample - dimensions[0][i]) <= slack for i in range(2)):
+            good.append(level)
+        else:
+            log.warning(
+                "%s: level %d is %d x %d pixels, which is not %d x %d reduced %g times; the level is ignored",
+                name,
+                level,
+                *size,
+                *dimensions[0],
+                downsample,
+            )
+    return tuple(good)
 
 
 @dataclass(frozen=True)
@@ -83,16 +117,38 @@ class Thumbnail:
 
 
 class Slide:
-    """An open slide with a known physical scale. Use as a context manager; not for sharing between processes."""
+    """An open slide with a known physical scale. Use as a context manager; not for sharing between processes.
 
-    def __init__(self, path: Path, factory: Callable[[Path], Backend], backend: Backend, scale: Scale) -> None:
+    Attributes:
+        path: The file.
+        scale: µm per level-0 pixel, and how it is known.
+        stated_scales: All that was said about the scale, by source (`pathomix.slides.scale.stated_scales`); empty where
+            an earlier stage settled it.
+        scale_conflict: µm per pixel by the file and by the slide table where they differ by more than 5 %, else None.
+        level_dimensions: Width and height of each trusted level.
+        level_downsamples: Downsample of each trusted level.
+        background: Colour of unscanned area.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        factory: Callable[[Path], Backend],
+        backend: Backend,
+        scale: Scale,
+        stated: Mapping[str, tuple[float, float]] | None = None,
+        rules: ScaleRules | None = None,
+    ) -> None:
         self.path = path
         self.scale = scale
+        self.stated_scales = dict(stated or {})
+        self.scale_conflict = scale_conflict(self.stated_scales, rules)
         self._factory = factory
         self._backend: Backend | None = backend
         self.properties: Mapping[str, str] = backend.properties
-        self.level_dimensions = backend.level_dimensions
-        self.level_downsamples = backend.level_downsamples
+        self._levels = trusted_levels(backend.level_dimensions, backend.level_downsamples, path.name)
+        self.level_dimensions = tuple(backend.level_dimensions[level] for level in self._levels)
+        self.level_downsamples = tuple(backend.level_downsamples[level] for level in self._levels)
         self.background = background_rgb(backend.properties)
 
     def __enter__(self) -> Slide:
@@ -112,19 +168,32 @@ class Slide:
         """Width and height of the canvas in level-0 pixels."""
         return self.level_dimensions[0]
 
+    def file_level(self, level: int) -> int:
+        """Number that the file gives to a trusted level: other programs count all levels."""
+        return self._levels[level]
+
     @property
     def bounds(self) -> tuple[int, int, int, int]:
-        """x, y, width, height of the scanned area in level-0 pixels; the whole canvas where the format knows none."""
-        keys = [f"openslide.bounds-{part}" for part in ("x", "y", "width", "height")]
-        if not all(key in self.properties for key in keys):
-            return 0, 0, *self.dimensions
-        x, y, width, height = (int(self.properties[key]) for key in keys)
-        return x, y, width, height
+        """x, y, width, height of the scanned area in level-0 pixels; the whole canvas where the format knows none.
+
+        The part of the stated box that lies on the canvas; a box that does not is not believed.
+        """
+        whole = (0, 0, *self.dimensions)
+        try:
+            x, y, width, height = (
+                int(self.properties[f"openslide.bounds-{part}"]) for part in ("x", "y", "width", "height")
+            )
+        except (KeyError, ValueError):
+            return whole
+        left, top = max(x, 0), max(y, 0)
+        right, bottom = min(x + width, whole[2]), min(y + height, whole[3])
+        return (left, top, right - left, bottom - top) if right > left and bottom > top else whole
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
         """RGB uint8 [height, width, 3] of one level; (x, y) level-0 pixels; unscanned pixels get the background.
 
         An OpenSlide handle is unusable after its first error, so a failing read is repeated once on a fresh one.
+        `level` counts the trusted levels.
 
         Raises:
             PathomixError: The region cannot be read.
@@ -133,7 +202,7 @@ class Slide:
             try:
                 if self._backend is None:
                     self._backend = self._factory(self.path)
-                return composite(self._backend.read(x, y, level, width, height), self.background)
+                return composite(self._backend.read(x, y, self._levels[level], width, height), self.background)
             except READ_ERRORS as error:
                 self.close()
                 if attempt == 2:
@@ -188,22 +257,34 @@ class Slide:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def open_slide(path: Path, table_mpp: float | None = None, rules: ScaleRules | None = None) -> Slide:
-    """Open a slide and settle its physical scale.
+def open_slide(
+    path: Path, table_mpp: float | None = None, rules: ScaleRules | None = None, override_mpp: float | None = None
+) -> Slide:
+    """Open a slide and settle its physical scale (`pathomix.slides.scale.resolve_scale`).
 
-    A file that OpenSlide refuses is read as a plain one-level image, only when the user's table gives its mpp.
+    A TIFF that OpenSlide refuses is read by tiatoolbox; any other image as one plain level, only when a table gives its
+    mpp.
+
+    Args:
+        path: The file.
+        table_mpp: µm per pixel from the slide table, None or NaN where it has none.
+        rules: What may be believed about the scale.
+        override_mpp: µm per pixel from the overrides table: wins over everything.
 
     Raises:
         PathomixError: The file is missing, cannot be opened, or its scale is unknown or implausible.
     """
-    known = table_mpp is not None and not math.isnan(table_mpp)
-    factory, backend = _open_backend(path, plain_allowed=known)
+    factory, backend = _open_backend(path, plain_allowed=known(table_mpp) or known(override_mpp))
     try:
-        scale = resolve_scale(backend.properties, table_mpp, rules, path.name)
-    except PathomixError:
+        scale = resolve_scale(backend.properties, table_mpp, rules, path.name, override_mpp)
+    except PathomixError as error:
         backend.close()
+        if isinstance(backend, TiaToolboxBackend):
+            fact = f"{path.name}: OpenSlide cannot open it, tiatoolbox can; {error.fact}"
+            raise PathomixError(fact, remedy=error.remedy) from error
         raise
-    return Slide(path, factory, backend, scale)
+    stated = stated_scales(backend.properties, table_mpp, override_mpp, rules)
+    return Slide(path, factory, backend, scale, stated, rules)
 
 
 def open_scaled(path: Path, scale: Scale) -> Slide:
@@ -212,7 +293,7 @@ def open_scaled(path: Path, scale: Scale) -> Slide:
     Raises:
         PathomixError: The file is missing or cannot be opened.
     """
-    factory, backend = _open_backend(path, plain_allowed=scale.source == "table")
+    factory, backend = _open_backend(path, plain_allowed=scale.source in GIVEN_SOURCES)
     return Slide(path, factory, backend, scale)
 
 
@@ -222,12 +303,18 @@ def _open_backend(path: Path, *, plain_allowed: bool) -> tuple[Callable[[Path], 
     try:
         return OpenSlideBackend, OpenSlideBackend(path)
     except READ_ERRORS as error:
-        refused = isinstance(error, openslide.OpenSlideUnsupportedFormatError)
         reason = f"{path.name}: OpenSlide cannot open it ({error})"
-        if not refused:
+        # what OpenSlide does not know may be known elsewhere; what it knows and finds broken is broken
+        unknown = isinstance(error, openslide.OpenSlideUnsupportedFormatError) or "compression" in str(error)
+        if not unknown:
             raise PathomixError(reason, remedy="fetch the file again, or leave the slide out") from error
+    try:
+        return TiaToolboxBackend, TiaToolboxBackend(path)
+    except READ_ERRORS as error:
+        reason += f", nor can tiatoolbox ({error})"
     if not plain_allowed:
-        raise PathomixError(reason, remedy="if it is a plain image, give its mpp in the column mpp of the slide table")
+        remedy = "fetch the file again; if it is a plain image, give its mpp in the column mpp of the slide table"
+        raise PathomixError(reason, remedy=remedy)
     try:
         return PlainImageBackend, PlainImageBackend(path)
     except READ_ERRORS as error:
@@ -251,9 +338,12 @@ def composite(rgba: NDArray[np.uint8], background: tuple[int, int, int]) -> NDAr
     alpha = rgba[..., 3]
     if alpha.min(initial=255) == 255:
         return np.ascontiguousarray(rgba[..., :3])
-    weight = alpha[..., None].astype(np.float32) / 255
-    blend = rgba[..., :3] * weight + np.asarray(background, dtype=np.float32) * (1 - weight)
-    return np.rint(blend).astype(np.uint8)
+    result = np.ascontiguousarray(rgba[..., :3])
+    seen_through = alpha < 255  # often whole strips of glass: only these pixels are worked on
+    weight = alpha[seen_through][:, None].astype(np.uint32)
+    blend = result[seen_through] * weight + np.asarray(background, dtype=np.uint32) * (255 - weight)
+    result[seen_through] = (blend + 127) // 255
+    return result
 
 
 def resample(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pathomix.core.errors import PathomixError
+from pathomix.slides.vendors import comment_mpp, objective_power, ome_mpp, pair, tiff_mpp, vendor_mpp
 
 log = logging.getLogger(__name__)
 
-_UNIT_UM = {"centimeter": 10_000.0, "inch": 25_400.0}
+FILE_SOURCES = ("header", "vendor", "ome", "tiff", "comment")
+GIVEN_SOURCES = ("override", "table")
 _WARN_ANISOTROPY = 0.02
 _MAX_ANISOTROPY = 0.10
+_MAX_CONFLICT = 0.05
 _REMEDY = "set it in the column mpp of the cohort's slide table, or leave the slide out"
+_GIVEN_BY = {"override": "the overrides table", "table": "the slide table"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Scale:
     Attributes:
         x: µm per pixel along x.
         y: µm per pixel along y.
-        source: ``table``, ``header``, ``vendor``, ``tiff``, ``comment`` or ``objective``.
+        source: ``override``, ``header``, ``vendor``, ``ome``, ``tiff``, ``comment``, ``table`` or ``objective``.
     """
 
     x: float
@@ -55,42 +58,117 @@ class ScaleRules:
         return math.isfinite(value) and self.mpp_window[0] <= value <= self.mpp_window[1]
 
 
-def resolve_scale(
-    properties: Mapping[str, str], table_mpp: float | None = None, rules: ScaleRules | None = None, name: str = "slide"
-) -> Scale:
-    """The first plausible source: user table, header, vendor keys, TIFF tags, comment, objective (if allowed).
+def known(mpp: float | None) -> bool:
+    """Whether a table gives a scale (a missing cell arrives as NaN or None)."""
+    return mpp is not None and not math.isnan(mpp)
+
+
+def stated_scales(
+    properties: Mapping[str, str],
+    table_mpp: float | None = None,
+    override_mpp: float | None = None,
+    rules: ScaleRules | None = None,
+) -> dict[str, tuple[float, float]]:
+    """Everything that is said about a slide's scale, plausible or not, most trusted first.
 
     Args:
         properties: OpenSlide's properties (empty for a plain image).
-        table_mpp: µm per pixel from the user's table.
+        table_mpp: µm per pixel from the user's slide table.
+        override_mpp: µm per pixel from the overrides table: a deliberate correction.
+        rules: What may be believed.
+
+    Returns:
+        µm per pixel along x and y by source.
+    """
+    found = {
+        "override": _square(override_mpp),
+        "header": pair(properties, "openslide.mpp-x", "openslide.mpp-y"),
+        "vendor": vendor_mpp(properties),
+        "ome": ome_mpp(properties),
+        "tiff": tiff_mpp(properties),
+        "comment": comment_mpp(properties),
+        "table": _square(table_mpp),
+    }
+    power = objective_power(properties)
+    if power and rules and rules.allow_objective:
+        found["objective"] = (10 / power, 10 / power)
+    return {source: numbers for source, numbers in found.items() if numbers is not None}
+
+
+def resolve_scale(
+    properties: Mapping[str, str],
+    table_mpp: float | None = None,
+    rules: ScaleRules | None = None,
+    name: str = "slide",
+    override_mpp: float | None = None,
+) -> Scale:
+    """The first plausible source: overrides table, file, slide table, objective (if allowed).
+
+    The file speaks by its header, vendor keys, OME-XML, TIFF tags and comment, in this order. The slide table says what
+    the file does not; it does not win against the file, because a column filled by a rule of thumb is wrong more often
+    than a scanner. Where both speak and differ by more than 5 %, a warning names both.
+
+    Args:
+        properties: OpenSlide's properties (empty for a plain image).
+        table_mpp: µm per pixel from the user's slide table.
         rules: What may be believed.
         name: File name for messages.
+        override_mpp: µm per pixel from the overrides table.
 
     Raises:
-        PathomixError: No plausible source, or the axes differ by more than 10 %.
+        PathomixError: No plausible source, a given number is not plausible, or the axes differ by more than 10 %.
     """
     rules = rules or ScaleRules()
-    if table_mpp is not None and not math.isnan(table_mpp):
-        if not rules.plausible(table_mpp):
+    stated = stated_scales(properties, table_mpp, override_mpp, rules)
+    for source in GIVEN_SOURCES:
+        if source in stated and not rules.plausible(stated[source][0]):
             low, high = rules.mpp_window
             raise PathomixError(
-                f"{name}: mpp {table_mpp:g} in the slide table is outside {low:g}-{high:g} µm per pixel",
+                f"{name}: mpp {stated[source][0]:g} in {_GIVEN_BY[source]} is outside {low:g}-{high:g} µm per pixel",
                 remedy="correct the column mpp (µm per pixel, not nanometres), or widen slides.tissue.mpp_window",
             )
-        return Scale(float(table_mpp), float(table_mpp), "table")
     refused = []
-    for source, pair in _candidates(properties, rules):
-        if pair is None:
-            continue
-        if rules.plausible(pair[0]) and rules.plausible(pair[1]):
-            return _isotropic_enough(Scale(pair[0], pair[1], source), name)
-        refused.append(f"{source} says {pair[0]:g} x {pair[1]:g}")
+    for source, numbers in stated.items():
+        if all(map(rules.plausible, numbers)):
+            _warn_of_conflict(stated, rules, name)
+            return _isotropic_enough(Scale(*numbers, source), name)
+        refused.append(f"{source} says {numbers[0]:g} x {numbers[1]:g}")
     fact = f"{name}: no plausible mpp" + (f" ({'; '.join(refused)})" if refused else " in the file")
-    power = _number(properties.get("openslide.objective-power"))
+    power = objective_power(properties)
     hint = (
-        "" if not power or rules.allow_objective else f", or allow the objective ({power:g}x): slides.allow_objective"
+        ""
+        if not power or rules.allow_objective
+        else f", or allow the objective ({power:g}x): slides.tissue.allow_objective"
     )
     raise PathomixError(fact, remedy=_REMEDY + hint)
+
+
+def scale_conflict(
+    stated: Mapping[str, tuple[float, float]], rules: ScaleRules | None = None
+) -> tuple[float, float] | None:
+    """What the file and the slide table say (mean µm per pixel of each), where they differ by more than 5 %.
+
+    Args:
+        stated: What `stated_scales` returned.
+        rules: What may be believed; an implausible number of the file is no contradiction.
+    """
+    rules = rules or ScaleRules()
+    plausible = [stated[s] for s in FILE_SOURCES if s in stated and all(map(rules.plausible, stated[s]))]
+    if not plausible or "table" not in stated:
+        return None
+    file, table = math.sqrt(plausible[0][0] * plausible[0][1]), stated["table"][0]
+    return (file, table) if abs(file / table - 1) > _MAX_CONFLICT else None
+
+
+def _warn_of_conflict(stated: Mapping[str, tuple[float, float]], rules: ScaleRules, name: str) -> None:
+    conflict = scale_conflict(stated, rules)
+    if conflict and "override" not in stated:
+        log.warning(
+            "%s: the file says %g µm per pixel, the slide table %g: the file's is used; to correct it, set mpp of this "
+            "slide in the overrides table",
+            name,
+            *conflict,
+        )
 
 
 def _isotropic_enough(scale: Scale, name: str) -> Scale:
@@ -98,60 +176,12 @@ def _isotropic_enough(scale: Scale, name: str) -> Scale:
     if deviation > _MAX_ANISOTROPY:
         raise PathomixError(
             f"{name}: mpp {scale.x:g} along x and {scale.y:g} along y differ by {deviation:.0%}",
-            remedy="set one value in the column mpp of the slide table if the pixels are square",
+            remedy="set mpp of this slide in the overrides table if the pixels are square",
         )
     if deviation > _WARN_ANISOTROPY:
         log.warning("%s: mpp %g along x and %g along y differ by %.1f %%", name, scale.x, scale.y, 100 * deviation)
     return scale
 
 
-def _candidates(properties: Mapping[str, str], rules: ScaleRules) -> list[tuple[str, tuple[float, float] | None]]:
-    result = [
-        ("header", _pair(properties, "openslide.mpp-x", "openslide.mpp-y")),
-        ("vendor", _vendor(properties)),
-        ("tiff", _tiff(properties)),
-        ("comment", _comment(properties)),
-    ]
-    if rules.allow_objective:
-        power = _number(properties.get("openslide.objective-power"))
-        result.append(("objective", (10 / power, 10 / power) if power else None))
-    return result
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else None
-    except ValueError:
-        return None
-    return value if value is not None and math.isfinite(value) and value > 0 else None
-
-
-def _pair(properties: Mapping[str, str], x: str, y: str, factor: float = 1.0) -> tuple[float, float] | None:
-    first, second = _number(properties.get(x)), _number(properties.get(y))
-    return None if first is None or second is None else (first * factor, second * factor)
-
-
-def _vendor(properties: Mapping[str, str]) -> tuple[float, float] | None:
-    aperio = _pair(properties, "aperio.MPP", "aperio.MPP")
-    if aperio:
-        return aperio
-    spacing = next((key[:-3] for key in properties if key.endswith("PixelSpacing[0]")), None)
-    if spacing:  # DICOM: millimetres, element 0 is the spacing of rows, that is y
-        return _pair(properties, f"{spacing}[1]", f"{spacing}[0]", 1000.0)
-    mirax = "mirax.LAYER_0_LEVEL_0_SECTION.MICROMETER_PER_PIXEL_"
-    return _pair(properties, f"{mirax}X", f"{mirax}Y")
-
-
-def _tiff(properties: Mapping[str, str]) -> tuple[float, float] | None:
-    unit = _UNIT_UM.get(properties.get("tiff.ResolutionUnit", "inch").lower())
-    resolution = _pair(properties, "tiff.XResolution", "tiff.YResolution")
-    return None if unit is None or resolution is None else (unit / resolution[0], unit / resolution[1])
-
-
-def _comment(properties: Mapping[str, str]) -> tuple[float, float] | None:
-    for key in ("openslide.comment", "tiff.ImageDescription"):
-        match = re.search(r"\bMPP\s*=\s*([0-9.]+)", properties.get(key, ""))
-        value = _number(match.group(1)) if match else None
-        if value:
-            return value, value
-    return None
+def _square(mpp: float | None) -> tuple[float, float] | None:
+    return (float(mpp), float(mpp)) if mpp is not None and known(mpp) else None

@@ -64,6 +64,11 @@ def slide_folder(results: Path, slide_id: str) -> Path:
     return results / "slides" / slide_id
 
 
+def coords_path(results: Path, slide_id: str, tiling: str) -> Path:
+    """Coordinate file of a slide under one tiling (`pathomix.slides.tiles.tiling_name`)."""
+    return slide_folder(results, slide_id) / f"{tiling}.coords.h5"
+
+
 def run_stage(
     stage: str, rows: Iterable[Row], work: Callable[[Row], dict[str, Any]], discard: Callable[[Row], Iterable[Path]]
 ) -> pd.DataFrame:

@@ -1,8 +1,11 @@
-"""Pixels of many tiles with few reads: neighbouring tiles are cut from one region where that gives the same pixels."""
+"""Pixels of many tiles with few reads: neighbouring tiles, also those of several tilings, are cut from one region.
+
+A region is only shared where that gives the pixels of tile-by-tile reading (spec slides_and_encoders 7.4, point 1).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 from pathomix.core.errors import PathomixError
 from pathomix.slides.reader import LevelChoice, Slide, choose_level, resample
 
-_REGION_PIXELS = 2048
+# A region is read where tiles cover this share of it; elsewhere it is halved first.
 _MIN_COVER = 0.5
 _INTEGER = 1e-9
 
@@ -24,16 +27,20 @@ class TileReader:
         slide: Open slide.
         size: Tile edge in pixels at `mpp`.
         mpp: Target µm per pixel.
+
+    Attributes:
+        choice: Level that is read.
+        read_size: Width and height of a tile in pixels of that level.
     """
 
     def __init__(self, slide: Slide, size: int, mpp: float) -> None:
         self.slide = slide
         self.size = size
-        self.downsample = mpp / slide.scale.x, mpp / slide.scale.y
-        self.choice: LevelChoice = choose_level(slide.level_downsamples, min(self.downsample), slide.path.name)
+        downsample = mpp / slide.scale.x, mpp / slide.scale.y
+        self.choice: LevelChoice = choose_level(slide.level_downsamples, min(downsample), slide.path.name)
         self.read_size = (size, size)
         if self.choice.resize:
-            width, height = (max(1, round(size * d / self.choice.downsample)) for d in self.downsample)
+            width, height = (max(1, round(size * d / self.choice.downsample)) for d in downsample)
             self.read_size = (width, height)
 
     def tile(self, x: int, y: int) -> Pixels:
@@ -45,57 +52,90 @@ class TileReader:
         pixels = self.slide.read(int(x), int(y), self.choice.level, *self.read_size)
         return resample(pixels, (self.size, self.size))
 
-    def tiles(self, coords: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Pixels, NDArray[np.int64]]]:
-        """All tiles, region by region.
 
-        Args:
-            coords: int64 [tiles, 2], level-0 pixels.
+def read_tiles(
+    readers: Sequence[TileReader], corners: Sequence[NDArray[np.int64]], out: Sequence[Pixels]
+) -> list[NDArray[np.bool_]]:
+    """Tiles of one or several tilings of a slide, with as few reads as give the same pixels as single ones.
 
-        Yields:
-            Positions in `coords` that were read, their pixels uint8 [n, size, size, 3], positions that cannot be read.
-        """
-        for group in self._regions(coords):
-            pixels = self._from_region(coords[group])
-            yield (group, pixels, group[:0]) if pixels is not None else self._one_by_one(coords, group)
+    Args:
+        readers: One per tiling, all on the same slide.
+        corners: Per tiling int64 [n, 2], level-0 pixels of tiles that lie close together.
+        out: Per tiling uint8 [n, size, size, 3], filled here; a tile that cannot be read becomes 0.
 
-    def _regions(self, coords: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        side = _REGION_PIXELS * self.choice.downsample
-        cells = np.floor(coords / side).astype(np.int64)
-        _, inverse = np.unique(cells[:, ::-1], axis=0, return_inverse=True)
-        inverse = inverse.reshape(-1)
-        order = np.argsort(inverse, kind="stable")
-        return np.split(order, np.flatnonzero(np.diff(inverse[order])) + 1) if len(order) else []
+    Returns:
+        Per tiling bool [n]: whether the tile could be read.
+    """
+    good = [np.zeros(len(part), dtype=bool) for part in corners]
+    for level in sorted({reader.choice.level for reader in readers}):
+        numbers = [k for k, reader in enumerate(readers) if reader.choice.level == level and len(corners[k])]
+        if numbers:
+            _LevelRead(readers, corners, out, good, numbers).run()
+    return good
 
-    def _from_region(self, coords: NDArray[np.int64]) -> Pixels | None:
-        """Tiles cut from one read; None where that would not give the same pixels, wastes reads, or fails."""
-        offsets = (coords - coords.min(axis=0)) / self.choice.downsample
-        corner = coords.min(axis=0) / self.choice.downsample
-        integer = [np.abs(values - np.rint(values)).max() < _INTEGER for values in (offsets, corner)]
-        if not all(integer):  # OpenSlide interpolates between pixels of a coarse level: only whole steps may be shared
-            return None
-        starts = np.rint(offsets).astype(np.int64)
-        width, height = (int(side) for side in starts.max(axis=0) + self.read_size)
-        if len(coords) * self.read_size[0] * self.read_size[1] < _MIN_COVER * width * height:
-            return None
-        x, y = (int(value) for value in coords.min(axis=0))
+
+class _LevelRead:
+    """The tiles of one level, as flat arrays over all tilings."""
+
+    def __init__(
+        self,
+        readers: Sequence[TileReader],
+        corners: Sequence[NDArray[np.int64]],
+        out: Sequence[Pixels],
+        good: Sequence[NDArray[np.bool_]],
+        numbers: Sequence[int],
+    ) -> None:
+        self._readers, self._out, self._good = readers, out, good
+        self._slide, self._choice = readers[numbers[0]].slide, readers[numbers[0]].choice
+        self._tiling = np.repeat(numbers, [len(corners[k]) for k in numbers])
+        self._place = np.concatenate([np.arange(len(corners[k])) for k in numbers])
+        self._corner = np.concatenate([corners[k] for k in numbers]).astype(np.int64)
+        self._extent = np.array([readers[k].read_size for k in range(len(readers))])[self._tiling]
+
+    def run(self) -> None:
+        # OpenSlide interpolates between pixels of a coarse level: only tiles at whole pixels may share a region
+        at = self._corner / self._choice.downsample
+        whole = (np.abs(at - np.rint(at)) < _INTEGER).all(axis=1)
+        for member in np.flatnonzero(~whole):
+            self._alone(int(member))
+        if whole.any():
+            self._together(np.flatnonzero(whole))
+
+    def _together(self, members: NDArray[np.intp]) -> None:
+        if len(members) == 1:
+            self._alone(int(members[0]))
+            return
+        corner = self._corner[members]
+        starts = np.rint((corner - corner.min(axis=0)) / self._choice.downsample).astype(np.int64)
+        extent = self._extent[members]
+        width, height = (int(side) for side in (starts + extent).max(axis=0))
+        if extent.prod(axis=1).sum() < _MIN_COVER * width * height:
+            span = starts.max(axis=0)
+            axis = int(span.argmax())
+            first = starts[:, axis] * 2 < span[axis]
+            self._together(members[first])
+            self._together(members[~first])
+            return
+        x, y = (int(value) for value in corner.min(axis=0))
         try:
-            region = self.slide.read(x, y, self.choice.level, width, height)
+            region = self._slide.read(x, y, self._choice.level, width, height)
         except PathomixError:  # one bad native tile must not cost its neighbours
-            return None
-        columns, rows = self.read_size
-        return np.stack(
-            [resample(region[top : top + rows, left : left + columns], (self.size, self.size)) for left, top in starts]
-        )
+            for member in members:
+                self._alone(int(member))
+            return
+        for member, (left, top), (columns, rows) in zip(members, starts.tolist(), extent.tolist(), strict=True):
+            self._keep(int(member), region[top : top + rows, left : left + columns])
 
-    def _one_by_one(
-        self, coords: NDArray[np.int64], group: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Pixels, NDArray[np.int64]]:
-        good, bad, pixels = [], [], []
-        for position in group:
-            try:
-                pixels.append(self.tile(*coords[position]))
-                good.append(position)
-            except PathomixError:
-                bad.append(position)
-        stack = np.stack(pixels) if pixels else np.zeros((0, self.size, self.size, 3), dtype=np.uint8)
-        return np.array(good, dtype=np.int64), stack, np.array(bad, dtype=np.int64)
+    def _alone(self, member: int) -> None:
+        x, y = self._corner[member].tolist()
+        columns, rows = self._extent[member].tolist()
+        try:
+            self._keep(member, self._slide.read(x, y, self._choice.level, columns, rows))
+        except PathomixError:
+            self._out[self._tiling[member]][self._place[member]] = 0
+
+    def _keep(self, member: int, pixels: Pixels) -> None:
+        tiling, place = self._tiling[member], self._place[member]
+        size = self._readers[tiling].size
+        self._out[tiling][place] = resample(pixels, (size, size))
+        self._good[tiling][place] = True

@@ -1,7 +1,8 @@
-"""Where the tissue is: maskers on a small RGB image of stated scale, and cleaning by physical size.
+"""Where the tissue is: maskers on a small RGB image of stated scale, ink, and cleaning by physical size.
 
 Recommended default of spec slides_and_encoders 2.1: colour on the whole thumbnail (never per tile: thresholds would
-leave seams), pen rejected by hue, objects and holes judged in mm², no weights, deterministic.
+leave seams), pen rejected by hue, objects and holes judged in mm², no weights, deterministic. All arithmetic is on
+8-bit images: a thumbnail of a large slide takes tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -12,22 +13,25 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from pathomix.core.errors import PathomixError
 
 Mask = NDArray[np.bool_]
-Masker = Callable[[NDArray[np.uint8], float], Mask]
+Image = NDArray[np.uint8]
+Masker = Callable[[Image, float], Mask]
 
 MASKERS: dict[str, Masker] = {}
 
 _SMOOTHING_UM = 6.0
 _PEN_MARGIN_UM = 10.0
+_PEN_MM2 = 0.001  # a stroke is larger; a clump of pigment or a fold is not
 # Chroma (largest minus smallest of R, G, B) that parts tissue from glass. Otsu looks for the valley; the limits hold it
 # where a slide is all tissue (it would part dark from pale tissue) or all glass (it would part noise from noise).
 _CHROMA_LIMITS = (9.0, 16.0)
-_FOCUS_FIELDS = 5
+_FAINT_CHROMA = 4.0
+# Luminance of white-balanced tissue edges; limits for the same reason.
+_LUMINANCE_LIMITS = (205.0, 240.0)
+_GREY_LUMINANCE = 190
 
 
 def masker(name: str) -> Callable[[Masker], Masker]:
@@ -52,23 +56,38 @@ def find_masker(name: str) -> Masker:
 
 
 @masker("colour")
-def colour_mask(rgb: NDArray[np.uint8], mpp: float) -> Mask:
-    """Stained tissue by chroma: indifferent to blur and shadow, pen taken out by its hue."""
+def colour_mask(rgb: Image, mpp: float) -> Mask:
+    """Stained tissue by chroma: indifferent to blur and shadow; faint tissue such as fat where it hangs on stained one.
+
+    Faint is what has clearly more chroma than the palest tenth of the image, the glass. Of fat these are the membranes;
+    the cells between them are holes, which `clean` fills by their size. Ink has no part in the threshold; it is not
+    taken out here: `pen_mask` says where it is.
+    """
     pen = pen_mask(rgb, mpp)
     balanced = white_balanced(rgb)
-    smooth = _smoothed(balanced, mpp)
-    chroma = smooth.max(axis=2) - smooth.min(axis=2)
+    chroma = _chroma(smoothed(balanced, _SMOOTHING_UM, mpp))
     judged = chroma[~pen]
     if judged.size == 0 or np.ptp(judged) == 0:
         return np.zeros(pen.shape, dtype=bool)
-    threshold = float(np.clip(threshold_otsu(judged), *_CHROMA_LIMITS))  # type: ignore[no-untyped-call]
+    threshold = float(np.clip(otsu(judged), *_CHROMA_LIMITS))
     # smoothing tells whether there is tissue but carries its colour over the edge; the pixel itself tells where it ends
-    stained = np.ptp(balanced, axis=2) > threshold / 2
-    return np.asarray((chroma > threshold) & stained & ~pen)
+    own = _chroma(balanced)
+    strong = (chroma > threshold) & (own > threshold / 2)
+    faint = min(max(float(np.quantile(judged, 0.1)) + _FAINT_CHROMA, threshold / 2), threshold)
+    return np.asarray(strong | _reached(strong & ~pen, (chroma > faint) & (own > faint) & ~pen))
+
+
+@masker("luminance")
+def luminance_mask(rgb: Image, mpp: float) -> Mask:
+    """Darker than the valley of the white-balanced luminance: a second opinion that does not look at colour."""
+    grey = smoothed(_grey(white_balanced(rgb)), _SMOOTHING_UM, mpp)
+    if np.ptp(grey) == 0:
+        return np.zeros(grey.shape, dtype=bool)
+    return np.asarray(grey < np.clip(otsu(grey), *_LUMINANCE_LIMITS))
 
 
 @masker("tiatoolbox_otsu")
-def tiatoolbox_otsu(rgb: NDArray[np.uint8], mpp: float) -> Mask:
+def tiatoolbox_otsu(rgb: Image, mpp: float) -> Mask:
     """Grey-level Otsu of tiatoolbox: darker than the threshold is tissue, pen and shadow included."""
     from tiatoolbox.tools.tissuemask import OtsuTissueMasker
 
@@ -76,49 +95,58 @@ def tiatoolbox_otsu(rgb: NDArray[np.uint8], mpp: float) -> Mask:
 
 
 @masker("tiatoolbox_morphological")
-def tiatoolbox_morphological(rgb: NDArray[np.uint8], mpp: float) -> Mask:
+def tiatoolbox_morphological(rgb: Image, mpp: float) -> Mask:
     """Otsu of tiatoolbox followed by its removal of specks and dilation at the stated scale."""
     from tiatoolbox.tools.tissuemask import MorphologicalMasker
 
     return np.asarray(MorphologicalMasker(mpp=mpp).fit_transform(rgb[None])[0], dtype=bool)
 
 
-def white_balanced(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _reached(strong: Mask, weak: Mask) -> Mask:
+    """The 8-connected objects of `weak` that hold a pixel of `strong` (hysteresis)."""
+    count, labels = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
+    reached = np.zeros(count, dtype=bool)
+    reached[np.unique(labels[strong & weak])] = True
+    reached[0] = False
+    return np.asarray(reached[labels])
+
+
+def white_balanced(rgb: Image) -> Image:
     """Divide by the colour of the glass (brightest percentile), where that is a nearly neutral bright colour."""
-    white = np.percentile(rgb.reshape(-1, 3), 99, axis=0)
-    neutral = white.min() > 200 and np.ptp(white) < 25
-    gain = 255 / white if neutral else np.ones(3)
-    return np.minimum(rgb * gain.astype(np.float32), 255)
+    counts = np.stack([np.bincount(rgb[..., channel].ravel(), minlength=256) for channel in range(3)])
+    total = rgb.shape[0] * rgb.shape[1]
+    white = (np.cumsum(counts, axis=1) >= 0.99 * total).argmax(axis=1)
+    if white.min() <= 200 or np.ptp(white) >= 25:
+        return rgb
+    table = np.minimum(np.rint(np.arange(256)[:, None] * (255 / white)), 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(rgb, table[None]), dtype=np.uint8)
 
 
-def pen_mask(rgb: NDArray[np.uint8], mpp: float) -> Mask:
+def pen_mask(rgb: Image, mpp: float) -> Mask:
     """Marker ink: green to blue hues, saturated red, and black; with a margin for its soft edge.
 
     Haematoxylin and eosin lie between hue 245° (blue-violet) and 360°; ink outside that range is told by hue alone, red
     ink by a saturation that eosin does not reach at this scale, black ink by darkness without colour.
     """
-    smooth = _smoothed(rgb.astype(np.float32), mpp)
-    high, low = smooth.max(axis=2), smooth.min(axis=2)
-    chroma = high - low
-    hue = _hue(smooth, high, chroma)
-    cold = (hue > 65) & (hue < 238) & (chroma > 40)
-    red = ((hue > 350) | (hue < 20)) & (chroma > 130) & (low < 60)
+    smooth = smoothed(rgb, _SMOOTHING_UM, mpp)
+    red, green, blue = cv2.split(smooth)
+    high, low = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
+    chroma = cv2.subtract(high, low)
+    hue = cv2.cvtColor(smooth, cv2.COLOR_RGB2HSV_FULL)[..., 0]  # 256 steps to the circle
+    cold = (hue > 65 / 360 * 256) & (hue < 238 / 360 * 256) & (chroma > 40)
+    scarlet = ((hue > 350 / 360 * 256) | (hue < 20 / 360 * 256)) & (chroma > 130) & (low < 60)
     black = (high < 75) & (chroma < 25)
-    ink = cold | red | black
+    ink = np.asarray(cold | scarlet | black)
+    ink &= ~_smaller(ink, _PEN_MM2 / (mpp / 1000) ** 2, connectivity=8, spare_border=True)
     if not ink.any():
-        return np.zeros(ink.shape, dtype=bool)
-    return np.asarray(cv2.dilate(ink.astype(np.uint8), _disk(_PEN_MARGIN_UM, mpp)) > 0)
+        return ink
+    return np.asarray(cv2.dilate(ink.astype(np.uint8), disk(_PEN_MARGIN_UM, mpp)) > 0)
 
 
-def _hue(rgb: NDArray[np.float32], high: NDArray[np.float32], chroma: NDArray[np.float32]) -> NDArray[np.float32]:
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    safe = np.maximum(chroma, 1e-6)
-    sixths = np.where(
-        high == red,
-        (green - blue) / safe % 6,
-        np.where(high == green, (blue - red) / safe + 2, (red - green) / safe + 4),
-    )
-    return np.asarray(60 * sixths, dtype=np.float32)
+def foreign_mask(rgb: Image, mpp: float) -> Mask:
+    """Dark without colour: dust, the edge of the cover slip, rims of air bubbles, folds in the mount."""
+    balanced = smoothed(white_balanced(rgb), _SMOOTHING_UM, mpp)
+    return np.asarray((_grey(balanced) < _GREY_LUMINANCE) & (_chroma(balanced) < _CHROMA_LIMITS[0]))
 
 
 def clean(mask: Mask, mpp: float, *, close_um: float, min_area_mm2: float, max_hole_mm2: float) -> Mask:
@@ -131,21 +159,26 @@ def clean(mask: Mask, mpp: float, *, close_um: float, min_area_mm2: float, max_h
         min_area_mm2: Objects below this area go.
         max_hole_mm2: Holes below this area are filled.
     """
-    padded = np.pad(mask, math.ceil(close_um / mpp) + 1, mode="edge")
-    closed = cv2.morphologyEx(padded.astype(np.uint8), cv2.MORPH_CLOSE, _disk(close_um, mpp)) > 0
     margin = math.ceil(close_um / mpp) + 1
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disk(close_um, mpp)) > 0
     result = closed[margin:-margin, margin:-margin]
     pixel_mm2 = (mpp / 1000) ** 2
     # holes are 8-connected, objects 4-connected: the two must differ, or a diagonal belongs to both
-    result = result | _smaller(~result, max_hole_mm2 / pixel_mm2, connectivity=2, spare_border=True)
-    return np.asarray(result & ~_smaller(result, min_area_mm2 / pixel_mm2, connectivity=1, spare_border=False))
+    result = result | _smaller(~result, max_hole_mm2 / pixel_mm2, connectivity=8, spare_border=True)
+    return drop_small(result, mpp, min_area_mm2)
+
+
+def drop_small(mask: Mask, mpp: float, min_area_mm2: float) -> Mask:
+    """Without the 4-connected objects below an area."""
+    return np.asarray(mask & ~_smaller(mask, min_area_mm2 / (mpp / 1000) ** 2, connectivity=4, spare_border=False))
 
 
 def _smaller(mask: Mask, pixels: float, *, connectivity: int, spare_border: bool) -> Mask:
-    labels, count = ndimage.label(mask, structure=ndimage.generate_binary_structure(2, connectivity))
-    if not count:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
+    if count < 2:
         return np.zeros(mask.shape, dtype=bool)
-    small = np.bincount(labels.ravel(), minlength=count + 1) < pixels
+    small = stats[:, cv2.CC_STAT_AREA] < pixels
     small[0] = False
     if spare_border:
         for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
@@ -153,27 +186,28 @@ def _smaller(mask: Mask, pixels: float, *, connectivity: int, spare_border: bool
     return np.asarray(small[labels])
 
 
-def focus_measure(rgb: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian over the variance of the luminance: near 0 when blurred, independent of stain depth."""
-    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.float32)
-    variance = float(grey.var())
-    if variance < 1.0:  # nothing to judge: less contrast than the rounding of 8 bits
-        return 0.0
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var()) / variance
+def otsu(values: NDArray[np.uint8]) -> float:
+    """Otsu's threshold of 8-bit values: greater is the upper class."""
+    flat = np.ascontiguousarray(values).reshape(1, -1)
+    return float(cv2.threshold(flat, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
 
 
-def focus_positions(mask: Mask) -> list[tuple[int, int]]:
-    """A few (x, y) mask pixels spread evenly over the tissue."""
-    rows, columns = np.nonzero(mask)
-    picks = np.linspace(0, len(rows) - 1, min(_FOCUS_FIELDS, len(rows)) + 2).astype(int)[1:-1]
-    return [(int(columns[i]), int(rows[i])) for i in picks]
+def smoothed(image: Image, radius_um: float, mpp: float) -> Image:
+    """Gaussian mean of stated physical standard deviation."""
+    sigma = radius_um / mpp
+    return image if sigma < 0.3 else np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.uint8)
 
 
-def _smoothed(image: NDArray[np.float32], mpp: float) -> NDArray[np.float32]:
-    sigma = _SMOOTHING_UM / mpp
-    return image if sigma < 0.3 else np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)
-
-
-def _disk(radius_um: float, mpp: float) -> NDArray[np.uint8]:
+def disk(radius_um: float, mpp: float) -> Image:
+    """Structuring element of stated physical radius."""
     radius = max(0, round(radius_um / mpp))
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), dtype=np.uint8)
+
+
+def _grey(rgb: Image) -> Image:
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def _chroma(rgb: Image) -> Image:
+    red, green, blue = cv2.split(rgb)
+    return np.asarray(cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.fitting import note_fitted
 from pathomix.text.wording import EndpointWords
 
 
@@ -18,9 +19,11 @@ class SurvivalBins:
 
     Attributes:
         edges: Months [bins + 1]; the last one is infinite where the last interval is open.
+        fitted_on: Patients whose times made them.
     """
 
     edges: tuple[float, ...]
+    fitted_on: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def inner(self) -> tuple[float, ...]:
@@ -75,7 +78,8 @@ def survival_bins(
             f"{where}: no {'event' if rules['bins_of'] == 'events' else 'outcome'} to make survival intervals of",
             remedy="use folds stratified by event, or set `bins_of: everyone` for the texts",
         )
-    found = quantile_edges(asked["time"], bins, where)
+    note_fitted("text_bins", asked.index)
+    found = replace(quantile_edges(asked["time"], bins, where), fitted_on=tuple(sorted(map(str, asked.index))))
     if rules["edges"] == "quantiles":
         return found
     inner = np.rint(found.inner)
@@ -84,7 +88,7 @@ def survival_bins(
             f"{where}: {bins} survival intervals are not whole months apart ({np.round(found.inner, 2).tolist()})",
             remedy="set `bins` of the texts lower, or `edges: quantiles`",
         )
-    return SurvivalBins((0.0, *inner.tolist(), float("inf")))
+    return SurvivalBins((0.0, *inner.tolist(), float("inf")), found.fitted_on)
 
 
 def survival_sentence(

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import atomic_path, file_digest
+from pathomix.core.fitting import FittingRecord
 from pathomix.core.provenance import METADATA_KEY, Provenance
 from pathomix.core.tables import Column, TableSchema, read_provenance, read_table, write_table
 from pathomix.core.texts import TEXT_TASKS
@@ -41,6 +42,7 @@ TEXTS = TableSchema(
 )
 
 _EMBEDDINGS = "embeddings"
+_FITTED_ON = "fitted_on"
 _REMEDY = "run write_texts again"
 
 
@@ -51,6 +53,7 @@ def write_texts(
     embeddings_path: str | os.PathLike[str],
     inputs: Mapping[str, str],
     parameters: Mapping[str, Any],
+    fitted_on: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Embed the distinct prompts and write the table and the vectors.
 
@@ -61,6 +64,7 @@ def write_texts(
         embeddings_path: `<scheme>.safetensors`: `embeddings` float32 [distinct prompts, dim], prompts sorted.
         inputs: Digests of what the prompts were made of.
         parameters: For the provenance of both files.
+        fitted_on: Fold to the patients whose times made its survival intervals, for the provenance of the table.
     """
     distinct = sorted(set(prompts["prompt"].dropna()))
     vectors = np.ascontiguousarray(encoder.encode(distinct), dtype=np.float32)
@@ -70,7 +74,8 @@ def write_texts(
         save_file({_EMBEDDINGS: vectors}, temporary, metadata={METADATA_KEY: lineage.to_json()})
     rows = prompts["prompt"].map({text: number for number, text in enumerate(distinct)}).astype("Int64")
     both = {**inputs, _EMBEDDINGS: file_digest(embeddings_path)}
-    lineage = Provenance("texts", inputs=both, parameters=lineage.parameters)
+    carried = {**lineage.parameters, _FITTED_ON: {fold: list(ids) for fold, ids in (fitted_on or {}).items()}}
+    lineage = Provenance("texts", inputs=both, parameters=carried)
     write_table(prompts.assign(row=rows), TEXTS, table_path, lineage)
 
 
@@ -84,6 +89,8 @@ class StoredTexts:
 
     Attributes:
         missing: Patient to the reason why there is no embedding.
+        fitting: Whose times made the survival intervals.
+        declared_leaks: Step to the setting of the texts that lets it look at all parts of the fold.
 
     Raises:
         PathomixError: A file is absent or not the one that belongs to its table, the fold is absent, a patient stands
@@ -94,6 +101,8 @@ class StoredTexts:
         if not paths:
             raise PathomixError("no text files", remedy="give at least one table of write_texts")
         self.missing: dict[str, str] = {}
+        self.fitting = FittingRecord()
+        self.declared_leaks: dict[str, str] = {}
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._dim = 0
         self._profiles: set[str] = set()
@@ -105,6 +114,7 @@ class StoredTexts:
             _same_encoder(first, (path, encoder))
             self._dim = vectors.shape[1]
             self._profiles.add(str(encoder.pop("profile")))
+            self._carry(read_provenance(path).parameters, fold)
             table = read_table(path, TEXTS)
             table = table[table["fold"] == fold]
             if table.empty:
@@ -119,6 +129,13 @@ class StoredTexts:
                 )
             origin |= dict.fromkeys(table["patient_id"], path)
             self._add(table, vectors, path)
+
+    def _carry(self, parameters: Mapping[str, Any], fold: int) -> None:
+        ids = parameters.get(_FITTED_ON, {}).get(str(fold))
+        if ids is not None:
+            self.fitting.note("text_bins", ids)
+        if parameters.get("bins_from") == "all":
+            self.declared_leaks["text_bins"] = "bins_from: all"
 
     def _add(self, table: pd.DataFrame, vectors: NDArray[np.float32], path: Path) -> None:
         rows = table.pivot(index="patient_id", columns="text_task", values="row").reindex(columns=list(TEXT_TASKS))

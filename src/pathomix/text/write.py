@@ -68,6 +68,7 @@ def write_cohort_texts(
         {key: file_digest(path) for key, path in inputs.items()},
         # Paths of weights are a machine's; the encoder's digest says what they held.
         {"profile": parameters.profile, "bins": parameters.bins, **parameters.rules, "edges": _edges(bins)},
+        {str(fold): list(found.fitted_on) for fold, found in bins.items() if found is not None},
     )
     write_text(cleaning, table.to_csv(sep="\t", index=False, lineterminator="\n"))
     log.info("%s: %d texts, %d distinct", name, prompts["prompt"].notna().sum(), prompts["prompt"].nunique())

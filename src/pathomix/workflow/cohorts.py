@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pathomix.cohort.cases import CASE_FILES
-from pathomix.cohort.description import input_paths, read_description
+from pathomix.cohort.description import Description, input_paths, lock_files, read_description
 from pathomix.core.errors import PathomixError
 from pathomix.simulate.parameters import Parameters as Simulation
 from pathomix.workflow.settings import check_known
@@ -32,6 +33,9 @@ RAW_FILES = (
     "oracle.json",
 )
 # Keys of an entry that name the user's own files.
+FETCHED = "raw/"
+"""Files below this folder are fetched by rules; all others are the user's."""
+_PATHS = ("root", "slide_root")
 _OWN_FILES = ("weights", "tokenizer", "aliases")
 
 
@@ -50,27 +54,31 @@ class CohortPlan:
         self._root = root
         self.results: str = config["results"].rstrip("/")
         self.data: str = config["data"].rstrip("/")
+        self.locks: str = self.filled(config["acquire"]["locks"])
         self.simulation: dict[str, Any] = config["simulation"]
+        self._slides: Mapping[str, Any] = config["slides"]
         entries: Mapping[str, Any] = config["cohorts"]
         self.unions: dict[str, list[str]] = {n: list(e["union"]) for n, e in entries.items() if "union" in e}
-        self.described = {name: self._filled(entry) for name, entry in entries.items() if "union" not in entry}
+        default = self.filled(config["acquire"]["folder"])
+        self.described = {
+            name: {"root": default, **{k: self.filled(v) if k in _PATHS else v for k, v in entry.items()}}
+            for name, entry in entries.items()
+            if "union" not in entry
+        }
         for name, members in self.unions.items():
             check_known(members, self.described, f"cohorts.{name}.union", "cohorts")
-        for entry in self.described.values():
-            read_description(root / entry["description"])
+        for name in self.described:
+            self._description(name)
         if self.simulation:
             Simulation.from_dict(self.simulation)
 
-    def _filled(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        filled = {"root": self.data, **entry}
-        for key in ("root", "slide_root"):
-            if key in filled:
-                filled[key] = filled[key].format(results=self.results, data=self.data)
-        return filled
+    def filled(self, path: str) -> str:
+        """A path of the configuration with ``{data}`` and ``{results}`` written out."""
+        return path.format(data=self.data, results=self.results).rstrip("/")
 
     def with_paths(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """An entry of the configuration with ``{data}`` in the paths of the user's files written out."""
-        paths = {key: entry[key].format(data=self.data) for key in _OWN_FILES if entry.get(key)}
+        """An entry of the configuration with the paths of the user's files written out."""
+        paths = {key: self.filled(entry[key]) for key in _OWN_FILES if entry.get(key)}
         return {**entry, **paths}
 
     def given_files(self, entry: Mapping[str, Any]) -> list[str]:
@@ -110,17 +118,31 @@ class CohortPlan:
         """Raw tables a described cohort is built from.
 
         Raises:
-            PathomixError: The data folder is absent.
+            PathomixError: The data folder or the slide lock is absent.
         """
         root = Path(self.described[cohort]["root"])
-        if not self.is_simulated(cohort) and not root.is_dir():
+        if not self.is_simulated(cohort):
+            self._check_present(cohort, root)
+        return [str(path) for path in input_paths(self._description(cohort), cohort, root, locks=self.locks).values()]
+
+    def _check_present(self, cohort: str, root: Path) -> None:
+        for lock in self.lock_paths(cohort):
+            if not (self._root / lock).is_file():
+                projects = " ".join(self.described[cohort].get("projects", ["PROJECT ..."]))
+                table = self.lock_paths(cohort)[0]
+                raise PathomixError(
+                    f"cohort {cohort}: its slides are not locked",
+                    offending=[lock],
+                    remedy=f"python workflow_scripts/lock_slides.py --projects {projects} --output {table}",
+                )
+        fetched = (FETCHED, "locks/", "resources/")
+        own = [path for path in self.description_inputs(cohort) if not path.startswith(fetched)]
+        if own and not root.is_dir():
             raise PathomixError(
                 f"cohort {cohort}: the folder with its tables does not exist",
                 offending=[root],
                 remedy="run with --config data=FOLDER; config/README.md says how to fill it",
             )
-        description = read_description(self._root / self.described[cohort]["description"])
-        return [str(path) for path in input_paths(description, cohort, root).values()]
 
     def files(self, cohort: str, names: tuple[str, ...] = CASE_FILES) -> list[str]:
         """Artefacts of a cohort or union, by default those that make its cases."""
@@ -134,11 +156,31 @@ class CohortPlan:
         """Command-line options naming each member and its path; `path` contains ``{member}``."""
         return " ".join(f"--member {m} {path.format(member=m)}" for m in self.unions[union])
 
+    def shards(self, cohort: str) -> int:
+        """Number of shards of a cohort's slides.
+
+        With `slides.slides_per_job` and a lock that says how many slides there are: a power of two, so that a few
+        slides more do not deal all of them out anew. Else `slides.shards`.
+        """
+        wanted = self._slides.get("slides_per_job")
+        lock = next((self._root / path for path in self.lock_paths(cohort)), None)
+        if not wanted or lock is None or not lock.is_file():
+            return int(self._slides["shards"])
+        slides = len(lock.read_text(encoding="utf-8").splitlines()) - 1
+        return 1 << max(0, math.ceil(math.log2(max(1, slides) / wanted)))
+
+    def lock_paths(self, cohort: str) -> list[str]:
+        """Slide lock of a cohort and what stands beside it, relative to the repository; empty without a lock."""
+        return [f"{self.locks}/{file}" for file in lock_files(self._description(cohort), cohort)]
+
+    def _description(self, cohort: str) -> Description:
+        return read_description(self._root / self.described[cohort]["description"])
+
+    def description_inputs(self, cohort: str) -> list[str]:
+        """Files a cohort's description names, as it names them."""
+        return list(input_paths(self._description(cohort), cohort, ""))
+
     def slide_root(self, cohort: str) -> str:
         """Folder the slide paths of a cohort are relative to."""
         entry = self.described[cohort]
         return str(entry.get("slide_root", entry["root"]))
-
-    def slide_inputs(self, cohort: str, shard: str) -> list[str]:
-        """What has to exist before a shard of slides can be read."""
-        return [f"{self.results}/raw/simulated/{cohort}/slides-{shard}.tsv"] if self.is_simulated(cohort) else []

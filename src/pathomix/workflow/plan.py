@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 from pathomix.core.errors import PathomixError
 from pathomix.methods.registry import METHODS
+from pathomix.workflow.acquisition import AcquisitionPlan
 from pathomix.workflow.cohorts import CohortPlan
 from pathomix.workflow.digest import script_digest
 from pathomix.workflow.expression import ExpressionPlan
 from pathomix.workflow.regions import RegionPlan
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
+from pathomix.workflow.slides import SlidePlan
 from pathomix.workflow.vectors import VectorPlan
 
 log = logging.getLogger(__name__)
@@ -24,11 +26,8 @@ log = logging.getLogger(__name__)
 _ROW_KEYS = (
     "label", "group", "encoder", "representation", "source", "token", "expression_vectors", "regions", "seeds",
 )  # fmt: skip
-_SLIDE_PARAMETERS = {
-    "tissue": ("pathomix.slides.segment", "TissueParameters"),
-    "tiles": ("pathomix.slides.tiles", "TileParameters"),
-}
-_ENCODER_PARAMETERS = ("pathomix.slides.encoders", "EncoderParameters")
+_SITE_PROBE = ("pathomix.evaluate.site_probe", "Settings")
+_HEATMAPS = ("pathomix.slides.heatmap", "HeatmapParameters")
 ORACLES = ("oracle", "oracle_image", "oracle_expression", "oracle_alterations", "oracle_clinical")
 
 
@@ -67,16 +66,17 @@ class Plan:
         self.source = root / "src"
         self.cohorts = CohortPlan(config, root)
         self.results: str = self.cohorts.results
-        self.splits: dict[str, Any] = config["splits"]
-        self.encoders = {name: self.cohorts.with_paths(entry) for name, entry in config["encoders"].items()}
+        schemes: dict[str, dict[str, Any]] = config["splits"]
+        self.splits = {name: {k: v for k, v in entry.items() if k != "inner"} for name, entry in schemes.items()}
+        self.inner_splits = {name: entry["inner"] for name, entry in schemes.items() if "inner" in entry}
         self.methods: dict[str, Any] = config["methods"]
         self._evaluation: dict[str, Any] = config["evaluation"]
         self.explanations: dict[str, Any] = config["explanations"]
+        self.heatmaps: dict[str, Any] = config["heatmaps"]
+        self.site_probe: dict[str, Any] = config["site_probe"]
         self.title: str = config["title"]
-        self.tissue: dict[str, Any] = config["slides"]["tissue"]
-        self.tiles: dict[str, Any] = config["slides"]["tiles"]
-        self.shards: int = config["slides"]["shards"]
-        self.max_lost_share: float = config["slides"]["max_lost_share"]
+        self.slides = SlidePlan(config, root, self.cohorts)
+        self.acquisition = AcquisitionPlan(config, self.cohorts)
         self.vectors = VectorPlan(config, root, self.cohorts)
         self.expression = ExpressionPlan(config, root, self.cohorts)
         self.regions = RegionPlan(config, root, self.cohorts)
@@ -110,15 +110,13 @@ class Plan:
         for name, entry in self.methods.items():
             key = f"methods.{name}"
             if "encoder" in entry:
-                check_known([entry["encoder"]], self.encoders, f"{key}.encoder", "encoders")
+                check_known([entry["encoder"]], self.slides.encoders, f"{key}.encoder", "encoders")
             if "slide_encoder" in entry:
                 check_known([entry["slide_encoder"]], self.vectors.slide_encoders, key, "slide_encoders")
             self._check_vectors(entry, key)
             self._check_method(self.method_parameters(name), key)
-        for section, where in _SLIDE_PARAMETERS.items():
-            check_parameters(self.config["slides"][section], parameter_names(self.source, *where), f"slides.{section}")
-        for name, entry in self.encoders.items():
-            check_parameters(entry, parameter_names(self.source, *_ENCODER_PARAMETERS), f"encoders.{name}")
+        check_parameters(self.heatmaps, parameter_names(self.source, *_HEATMAPS), "heatmaps")
+        check_parameters(self.site_probe, parameter_names(self.source, *_SITE_PROBE), "site_probe")
         for name, entry in self.explanations.items():
             key = f"explanations.{name}"
             check_known([entry["study"]], self.config["studies"], f"{key}.study", "studies")
@@ -182,15 +180,17 @@ class Plan:
 
     # files
 
-    def weights(self, encoder: str) -> list[str]:
-        """File with the weights of a tile encoder, if it has one."""
-        return self.cohorts.given_files(self.encoders[encoder])
-
     def method_weights(self, method: str) -> list[str]:
         """Weights of the encoders that a method tunes."""
         entry = self.method_parameters(method)
         encoders = [entry[key] for key in ("slide_encoder", "image_encoder") if key in entry]
         return [file for encoder in encoders for file in self.cohorts.given_files(encoder)]
+
+    def measured(self, cohort: str, scheme: str) -> list[str]:
+        """Expression of a cohort, where the scheme asks who has some."""
+        entry = self.splits[scheme]
+        asked = entry["scheme"] == "holdout" and "expression" in entry.get("require", ["expression"])
+        return [f"{self.results}/cohort/{cohort}/expression.h5ad"] if asked else []
 
     def features(self, method: str, cohort: str) -> list[str]:
         """Feature indices a method reads, if it reads tiles: one per member of a union."""
@@ -243,6 +243,14 @@ class Plan:
             self.vectors.foreign(source, cohort),
             entry,
         )
+
+    def explained_slides(self, name: str) -> dict[str, list[str]]:
+        """Slide tables of an explanation's cohorts, and where the paths in each start from."""
+        members = self.cohorts.members(self.explanations[name]["cohort"])
+        return {
+            "tables": [f"{self.results}/cohort/{member}/slides.parquet" for member in members],
+            "roots": [self.cohorts.slide_root(member) for member in members],
+        }
 
     # targets
 
@@ -321,13 +329,62 @@ class Plan:
         """Templates the report package reads: code by another name."""
         return sorted((self.source / "pathomix" / "report" / "templates").glob("*"))
 
+    @property
+    def reported_splits(self) -> list[tuple[str, str]]:
+        """Cohort and scheme of every split that reported studies use."""
+        entries = [self.studies[study] for study in self.reported]
+        return list(dict.fromkeys((cohort, entry["scheme"]) for entry in entries for cohort in entry["cohorts"]))
+
+    def audits(self) -> list[str]:
+        """Audits of the reported splits."""
+        return [f"{self.results}/splits/{cohort}/{scheme}.audit.json" for cohort, scheme in self.reported_splits]
+
+    def split_figures(self) -> list[str]:
+        """Figures of the reported splits."""
+        return [f"{self.results}/figures/splits/splits_{c}_{s}.png" for c, s in self.reported_splits]
+
+    def site_probes(self) -> list[str]:
+        """Site probes of every encoder on the cohorts whose tiles reported rows read."""
+        pairs = {
+            (encoder, member)
+            for study in self.reported
+            for cohort in self.studies[study]["cohorts"]
+            for member in self.cohorts.members(cohort)
+            for method in self.studies[study]["methods"]
+            if (encoder := self.methods[method].get("encoder"))
+        }
+        return [f"{self.results}/evaluation/site_probe/{encoder}/{cohort}.parquet" for encoder, cohort in sorted(pairs)]
+
+    def pictured_cohorts(self) -> list[str]:
+        """Cohorts whose slides reported rows read."""
+        entries = [self.studies[study] for study in self.reported]
+        read = {
+            member
+            for entry in entries
+            for cohort in entry["cohorts"]
+            for member in self.cohorts.members(cohort)
+            if any(self._reads_slides(method) for method in entry["methods"])
+        }
+        return [cohort for cohort in self.cohorts.described if cohort in read]
+
+    def _reads_slides(self, method: str) -> bool:
+        entry = self.methods[method]
+        return bool({"encoder", "representation"} & set(entry)) or entry.get("regions") in self.regions.cut
+
+    def galleries(self) -> dict[str, list[str]]:
+        """Figures of the report that belong to no study, by kind."""
+        sheets = [f"{self.results}/figures/slides/{cohort}/page-001.png" for cohort in self.pictured_cohorts()]
+        return {"splits": self.split_figures(), "slides": sheets, "smoothing": self.smoothing_figures()}
+
     def report_inputs(self) -> dict[str, list[str]]:
         """Everything the report reads, by kind."""
         tables = [f"{self.results}/tables/{s}/{t}.csv" for s in self.reported for t in self.studies[s]["tasks"]]
         return {
             "tables": tables,
             "figures": [figure for study in self.reported for figure in self.report_figures(study)],
-            "smoothing": self.smoothing_figures(),
+            **self.galleries(),
+            "probes": self.site_probes(),
+            "leaks": [f"{self.results}/evaluation/{study}/declared_leaks.tsv" for study in self.reported],
             "scores": [f"{self.results}/evaluation/{study}/scores.parquet" for study in self.reported],
             "quarantines": self.quarantines,
             "profiles": [f"{self.results}/tables/profiles.csv"] if self._profiled else [],
@@ -360,7 +417,7 @@ class Plan:
 
     def targets(self) -> list[str]:
         """Everything `snakemake` makes without a target on the command line."""
-        explained = [f"{self.results}/explanations/{name}/cases.parquet" for name in self.explanations]
+        explained = [f"{self.results}/explanations/{name}/heatmaps/heatmaps.parquet" for name in self.explanations]
         return [f"{self.results}/report/index.html", *self.quarantines, *explained]
 
 

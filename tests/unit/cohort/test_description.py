@@ -23,6 +23,18 @@ from pathomix.core.errors import PathomixError
         ("patients", "cases", r"'cases' is not one of `tables`"),
         ("splits.mc.folds", [0], r"`splits.mc` give `values`"),
         ("tables.clinical.exclude", [{"column": "a", "reason": "b"}], r"exactly one of `matching`"),
+        ("tables.clinical.part_column", "project", r"`part_column` needs `parts`"),
+        ("tables.clinical.sample_types", ["01", "11"], r"normal tissue, which never stands in"),
+        ("molecular.expression.sample_types", ["11"], r"normal tissue, which never stands in"),
+        ("molecular.expression.parts", ["A"], r"`parts` and `\{part\}` in `path` go together"),
+        ("class_label.file", "x.yaml", r"`class_label` give either `column` or `file`"),
+        ("class_label", {"file": "x.yaml"}, r"a `file` needs `columns`"),
+        ("class_label", {"column": "a", "colums": {}}, r"class_label.colums.*did you mean `column"),
+        ("survival.default_endpoint", "recommended", r"key `recommended` go together"),
+        ("slides.lock", "x", r"a `lock` names its own columns"),
+        ("slides", {"table": "slides"}, r"give `table` and `id`, or `lock`"),
+        ("pathways.gmt", ["a.gmt"], r"give either `path` and `format`, or `gmt`"),
+        ("pathways.select", {}, r"`select` belongs to `gmt`"),
     ],
 )
 def test_what_is_not_understood_is_refused_by_its_key(study, edit, path, value, message):
@@ -60,6 +72,18 @@ def test_unknown_placeholder():
 def test_input_paths_are_all_files_of_the_import(study, tmp_path):
     paths = input_paths(read_description(study.write()), "toy", study.folder / "raw")
     assert all(path.is_file() for path in paths.values()) and len(paths) == 6
+
+
+def test_input_paths_of_the_repository(root, tmp_path):
+    description = read_description(root / "config/cohorts/tcga_coadread.yaml")
+    paths = input_paths(description, "any", "data", repository=root, locks=tmp_path)
+    assert paths["resources/classes/coadread.yaml"].is_file() and paths["resources/endpoints.yaml"].is_file()
+    assert paths["locks/tcga_coadread.slides.tsv"] == tmp_path / "tcga_coadread.slides.tsv"
+    assert paths["locks/tcga_coadread.slides.yaml"] == tmp_path / "tcga_coadread.slides.yaml"
+    assert str(paths["raw/xena/survival/READ_survival.txt"]) == "data/raw/xena/survival/READ_survival.txt"
+    own = {"resources/classes/coadread.yaml", "resources/endpoints.yaml", *(k for k in paths if k[:6] == "locks/")}
+    # four tables and two tables of clinic and survival per project, aliases, two files of gene sets
+    assert len(set(paths) - own) == 5 * 2 + 3
 
 
 def test_shipped_descriptions_are_valid(root):

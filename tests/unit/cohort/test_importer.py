@@ -130,3 +130,56 @@ def test_a_patient_known_to_a_modality_only_goes_to_quarantine(study):
     table = study.quarantine()
     assert set(table["patient_id"]) == {"TEST-A1-0099", "TEST-A1-0098"}
     assert table["reason"].str.contains("not in").all()
+
+
+def parted(study, edit, **changes):
+    """The clinical table in two files, the second with some columns renamed."""
+    study.write()
+    raw = study.folder / "raw" / "toy"
+    study.clinical.iloc[:4].to_csv(raw / "part_a.tsv", sep="\t", index=False)
+    study.clinical.iloc[4:].rename(columns=changes).to_csv(raw / "part_b.tsv", sep="\t", index=False)
+    edit("tables.clinical.path", "{name}/part_{part}.tsv")
+    return edit("tables.clinical.parts", ["a", "b"])
+
+
+def test_the_part_of_a_row_can_be_a_column(study, edit):
+    parted(study, edit)
+    edit("tables.clinical.part_column", "project")
+    edit("clinical.extra", {"project": "project"})
+    patients = read_table(study.build() / "patients.parquet", PATIENTS)
+    assert patients["clinical_project"].tolist() == ["a"] * 4 + ["b"] * 4
+    edit("tables.clinical.part_column", "age")
+    with pytest.raises(PathomixError, match=r"there is a column 'age' already"):
+        study.build()
+
+
+def test_a_changed_column_in_one_of_several_files(study, edit):
+    parted(study, edit, age="Age")
+    report = study.report()  # without `optional`: missing, and said so
+    assert any("part_b.tsv: there is no column 'age'" in text for text in report["warnings"])
+    edit("tables.clinical.optional", [])
+    with pytest.raises(PathomixError, match=r"part_b.tsv: there is no column 'age': Age; these are near"):
+        study.build()
+    edit("tables.clinical.optional", ["age"])
+    patients = read_table(study.build() / "patients.parquet", PATIENTS)
+    assert patients["age"].iloc[4:].isna().all() and patients["age"].iloc[:2].notna().all()
+
+
+def test_rows_of_normal_tissue_need_a_choice(study, edit):
+    study.clinical["barcode"] = [f"{p}-01" for p in study.clinical["barcode"]]
+    study.clinical.loc[len(study.clinical)] = ["TEST-02-0009-11", "Dead", "9", "", "a", "50", "female"]
+    study.clinical.loc[len(study.clinical)] = ["TEST-02-0001-11", "Alive", "", "9", "b", "50", "male"]
+    with pytest.raises(PathomixError, match=r"ids of normal tissue \(11\).*TEST-02-0009-11.*sample_types"):
+        study.build()
+    edit("tables.clinical.sample_types", ["01"])
+    report = study.report()
+    assert report["steps"][0]["other_sample_types"] == {"11": 2} and report["counts"]["patients"] == 8
+    edit("tables.clinical.sample_types", ["06"])
+    with pytest.raises(PathomixError, match="no patient is left"):
+        study.build()
+
+
+def test_a_sample_type_where_ids_have_none(study, edit):
+    edit("tables.clinical.sample_types", ["01"])
+    with pytest.raises(PathomixError, match=r"`sample_types` is set, but the ids carry no sample type"):
+        study.build()

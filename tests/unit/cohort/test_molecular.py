@@ -139,3 +139,54 @@ def test_matrix_of_other_patients(study):
     study.expression.columns = [c.replace("TEST-", "ELSE-") for c in study.expression.columns]
     with pytest.raises(PathomixError, match=r"no expression row belongs to a patient"):
         study.build()
+
+
+def test_genes_without_a_symbol(study, edit):
+    study.expression.index = ["TP53", "?", "NA", "", "MUT", "IDH1"]
+    with pytest.raises(PathomixError, match=r"genes without a symbol: gene 2, gene 4; .*unnamed_genes: drop"):
+        study.build()
+    edit("molecular.expression.unnamed_genes", "drop")
+    assert list(load_cases(study.build()).expression.columns) == ["TP53", "NA", "MUT", "IDH1"]
+
+
+def test_a_block_in_several_files(study, edit):
+    study.write()
+    raw = study.folder / "raw" / "toy"
+    study.expression.iloc[:, :3].to_csv(raw / "m_a.tsv", sep="\t", index_label="x")
+    study.expression.iloc[::-1, 3:].to_csv(raw / "m_b.tsv", sep="\t", index_label="y")
+    whole = load_cases(study.build("one")).expression
+    edit("molecular.expression.path", "{name}/m_{part}.tsv")
+    edit("molecular.expression.parts", ["a", "b"])
+    pd.testing.assert_frame_equal(load_cases(study.build("two")).expression, whole)
+
+
+def test_a_sample_in_two_parts_that_differ(study, edit):
+    study.write()
+    raw = study.folder / "raw" / "toy"
+    for part, add in (("a", 0), ("b", 1)):
+        (study.expression + add).to_csv(raw / f"m_{part}.tsv", sep="\t", index_label="x")
+    edit("molecular.expression.path", "{name}/m_{part}.tsv")
+    edit("molecular.expression.parts", ["a", "b"])
+    with pytest.raises(PathomixError, match=rf"rows of one patient differ: {FIRST}.*aliquots"):
+        study.build()
+
+
+def test_repeated_symbols_with_gaps(study, edit):
+    """The mean is over the known values; a column that is all gaps never wins by variance."""
+    twice = study.expression.iloc[[0]].copy()
+    twice.iloc[0, 1:] = np.nan
+    study.expression = pd.concat([twice, study.expression])
+    edit("molecular.expression.missing", "impute_median")
+    known = study.expression.iloc[1].to_numpy()
+    edit("molecular.expression.duplicate_genes", "max_variance")
+    np.testing.assert_allclose(load_cases(study.build("a")).expression["TP53"], known, rtol=1e-6)
+    edit("molecular.expression.duplicate_genes", "mean")
+    np.testing.assert_allclose(load_cases(study.build("b")).expression["TP53"], known, rtol=1e-6)
+
+
+def test_symbols_need_a_reader_of_aliases(study, edit):
+    (study.folder / "raw").mkdir()
+    (study.folder / "raw" / "a.tsv").write_text("Symbol\tApproved.Symbol\nMUT\tMMUT\n")
+    edit("molecular.symbols", {"aliases": "a.tsv"})
+    with pytest.raises(ValueError, match="needs `genes`"):
+        study.build()

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pathomix.cohort.given_splits import GIVEN_SPLITS
-from pathomix.cohort.splits import make_splits, split_cohort, strata
+from pathomix.cohort.matrices import write_expression
+from pathomix.cohort.splits import make_splits, split_cohort
+from pathomix.cohort.strata import strata
 from pathomix.core.errors import PathomixError
 from pathomix.core.provenance import Provenance
 from pathomix.core.schemas import PATIENTS, SPLITS
@@ -78,24 +80,12 @@ def test_strata_are_spread_evenly(patients):
     assert (draw.groupby("fold").size() == round(0.25 * len(patients))).all()
 
 
-@settings(max_examples=20, deadline=None)
-@given(cohorts(), st.integers(2, 8))
-def test_no_stratum_stays_rare(patients, smallest):
-    stratum = strata(patients.set_index("patient_id"), ("event", "class_label"), smallest)
-    assert stratum.value_counts().min() >= smallest
-
-
 def test_seed_changes_the_draw_and_adding_nobody_does_not():
     patients = cohort([0, 1] * 30, ["a", "b", "b"] * 20)
     one, two = (make_splits(patients, {**CARLO, "seed": seed})[0] for seed in (1, 2))
     assert not one["part"].equals(two["part"])
     folds = [set(g.query("part == 'test'")["patient_id"]) for _, g in one.groupby("fold")]
     assert len({frozenset(f) for f in folds}) == 4
-
-
-def test_missing_outcome_is_a_stratum_of_its_own():
-    stratum = strata(cohort([0, 1, None] * 10, ["a"] * 30).set_index("patient_id"), ("event",), 5)
-    assert stratum.value_counts().to_dict() == {"event=0": 10, "event=1": 10, "event=unknown": 10}
 
 
 def test_rare_strata_are_merged_with_a_note():
@@ -125,7 +115,7 @@ def test_test_part_without_event_is_reported_not_fatal():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"scheme": "site"}, "choose one of given, monte_carlo, stratified_kfold"),
+        ({"scheme": "site"}, "choose one of given, holdout, monte_carlo, site_kfold, stratified_kfold"),
         ({**KFOLD, "fold": 5}, "`fold`.*known: folds"),
         ({**KFOLD, "folds": 100}, "20 patients cannot fill 100 folds"),
         ({**KFOLD, "valid_fraction": 0.01}, "no valid part"),
@@ -171,3 +161,62 @@ def test_table_carries_parameters_and_summary(tmp_path):
         assert stored["scheme"] == parameters["scheme"] and json.dumps(stored["summary"]["sizes"])
     with pytest.raises(PathomixError, match="cohort toy: there is no split scheme None"):
         split_cohort("toy", tmp_path / "p.parquet", None, {}, tmp_path / "c.parquet")
+
+
+def test_a_class_smaller_than_the_folds_is_named_with_its_patients_and_what_to_type():
+    patients = cohort([0, 1] * 20, ["a"] * 37 + ["b"] * 3)
+    _, summary = make_splits(patients, KFOLD)
+    text = next(note for note in summary["unavoidable"])
+    assert "class b has 3 patients (P0037, P0038, P0039), fewer than the 5 folds: at least 2 test parts" in text
+    assert "use 3 folds" in text and text in summary["notes"]
+    assert make_splits(patients, {**KFOLD, "folds": 3})[1]["unavoidable"] == []
+
+
+HOLDOUT = {"scheme": "holdout", "require": ["class_label"]}
+
+
+def test_holdout_tests_complete_patients_only_and_rounds_up():
+    patients = cohort([0, 1] * 50, ["a"] * 60 + ["b"] * 21 + [None] * 19)
+    splits, summary = make_splits(patients, HOLDOUT)
+    part = splits.set_index("patient_id")["part"]
+    # 81 complete patients: 17 tested (20 % rounded up), of the remaining 64 10 validate (15 % rounded up).
+    assert part.value_counts().to_dict() == {"train": 73, "test": 17, "valid": 10}
+    assert (part[patients["patient_id"][81:]] == "train").all()
+    label = patients.set_index("patient_id")["class_label"]
+    assert label[part.index[part == "test"]].value_counts().to_dict() == {"a": 13, "b": 4}
+    assert "19 patients without class_label are training patients" in summary["notes"]
+    assert not make_splits(patients, {**HOLDOUT, "seed": 1})[0].equals(splits)
+
+
+def test_holdout_by_measured_expression():
+    patients = cohort([0, 1] * 20, ["a", "b"] * 20)
+    measured = patients["patient_id"][:20].tolist()
+    splits, _ = make_splits(patients, {"scheme": "holdout"}, measured=measured)
+    assert set(splits.query("part != 'train'")["patient_id"]) < set(measured)
+    with pytest.raises(PathomixError, match=r"who has any was not given; pass --expression"):
+        make_splits(patients, {"scheme": "holdout"})
+    with pytest.raises(PathomixError, match=r"0 of 40 patients have class_label and expression: too few"):
+        make_splits(patients, {"scheme": "holdout"}, measured=[])
+
+
+def test_holdout_reads_who_is_measured_from_the_expression_table(tmp_path):
+    patients = cohort([0, 1] * 20, ["a", "b"] * 20)
+    write_table(patients, PATIENTS, tmp_path / "p.parquet", Provenance("x"))
+    frame = pd.DataFrame(1.0, index=patients["patient_id"][:10].to_numpy(), columns=["G"], dtype=np.float32)
+    write_expression(tmp_path / "e.h5ad", frame, "log2", Provenance("x"))
+    split_cohort(
+        "toy", tmp_path / "p.parquet", None, {"scheme": "holdout"}, tmp_path / "s.parquet", tmp_path / "e.h5ad"
+    )
+    splits = read_table(tmp_path / "s.parquet", SPLITS)
+    assert set(splits.query("part != 'train'")["patient_id"]) < set(patients["patient_id"][:10])
+
+
+def test_the_audit_lies_beside_the_table(tmp_path):
+    write_table(cohort([0, 1] * 10, ["a", "b"] * 10), PATIENTS, tmp_path / "p.parquet", Provenance("x"))
+    written = []
+    for _ in range(2):
+        split_cohort("toy", tmp_path / "p.parquet", None, KFOLD, tmp_path / "cv.parquet")
+        written.append((tmp_path / "cv.audit.json").read_bytes())
+    audit = json.loads(written[0])
+    assert audit["name"] == "toy" and audit["scheme"] == KFOLD and len(audit["folds"]) == 5
+    assert set(audit["provenance"]["inputs"]) == {"patients"} and written[0] == written[1]

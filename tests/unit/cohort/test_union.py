@@ -83,10 +83,16 @@ def splits(path: Path, parts: dict[str, str], folds: int = 2) -> Path:
 def test_patients_keep_their_part_in_every_fold(tmp_path: Path) -> None:
     a = splits(tmp_path / "a.parquet", {"P1": "train", "P2": "test"})
     b = splits(tmp_path / "b.parquet", {"Q1": "valid"})
-    unite_splits({"a": a, "b": b}, tmp_path / "both.parquet")
+    cohort = {"a": member(tmp_path / "a", ["P1", "P2"], ["G1"]), "b": member(tmp_path / "b", ["Q1"], ["G1"])}
+    unite_cohorts("both", cohort, tmp_path / "both")
+    unite_splits("both", {"a": a, "b": b}, tmp_path / "both" / "patients.parquet", tmp_path / "both.parquet")
+    audit = json.loads((tmp_path / "both.audit.json").read_text())
+    assert audit["name"] == "both" and audit["folds"][1]["parts"]["test"]["classes"] == {"a": 1}
     united = read_table(tmp_path / "both.parquet", SPLITS)
     assert len(united) == 6
     assert dict(zip(united["patient_id"], united["part"], strict=True)) == {"P1": "train", "P2": "test", "Q1": "valid"}
     one_fold = splits(tmp_path / "c.parquet", {"Q1": "valid"}, folds=1)
     with pytest.raises(PathomixError, match="different folds"):
-        unite_splits({"a": a, "c": one_fold}, tmp_path / "other.parquet")
+        unite_splits(
+            "other", {"a": a, "c": one_fold}, tmp_path / "both" / "patients.parquet", tmp_path / "other.parquet"
+        )

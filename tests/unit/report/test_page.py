@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pathomix.core.errors import PathomixError
+from pathomix.evaluate.leakage import LEAK_COLUMNS
 from pathomix.evaluate.study import evaluate_study
 from pathomix.report.fidelity import write_profiles
 from pathomix.report.figures import plot_forests, plot_kaplan_meier
@@ -126,8 +127,21 @@ def test_rows_left_out_and_profiles_are_told(built, tmp_path):
     output = results / "report/more.html"
     gone = {"titan": "slide encoder titan has no copy at <nowhere>"}
     figures = [results / "figures/demo/forest_survival.png"]
+    leaks = tmp_path / "demo/declared_leaks.tsv"
+    leaks.parent.mkdir()
+    runs = [f"released\tnorth\tcv\t{fold}\t0\tscaler\tstandardise_on=all\t40\ttest" for fold in range(3)]
+    leaks.write_text("\t".join(LEAK_COLUMNS) + "\n" + "\n".join(runs) + "\n")
     write_report(
-        [study], CONFIG, [], [], {}, output, left_out=gone, profiles=tmp_path / "profiles.csv", smoothing=figures
+        [study],
+        CONFIG,
+        [],
+        [],
+        {},
+        output,
+        left_out=gone,
+        profiles=tmp_path / "profiles.csv",
+        galleries={"smoothing": figures, "slides": figures},
+        leaks=[leaks],
     )
     page = output.read_text(encoding="utf-8")
     assert "<strong>titan</strong>: slide encoder titan has no copy at &lt;nowhere&gt;." in page
@@ -135,8 +149,19 @@ def test_rows_left_out_and_profiles_are_told(built, tmp_path):
     assert '<th scope="row">Path-GPTomic</th><td>unit</td><td>-</td><td>region</td><td>patient</td>' in page
     reader = Reader()
     reader.feed(page)
-    assert "smoothing-demo-forest-survival" in reader.ids
+    assert {"smoothing-demo-forest-survival", "slides-demo-forest-survival"} <= set(reader.ids)
+    assert (
+        '<tr><td>demo</td><th scope="row">released</th><td>north</td><td>scaler</td><td>standardise_on=all</td>'
+        '<td>test</td><td class="num">3</td></tr>'
+    ) in page
+    assert page.index('id="slides"') < page.index('id="smoothing"')
     assert {link for link in reader.links if link[1:] not in reader.ids} == set()
+
+
+def test_an_unknown_kind_of_figure_is_refused(built, tmp_path):
+    _, study, *_ = built
+    with pytest.raises(PathomixError, match=r"unknown kinds of figures.*holidays.*splits, slides, smoothing"):
+        write_report([study], CONFIG, [], [], {}, tmp_path / "r/x.html", galleries={"holidays": []})
 
 
 def test_no_path_of_this_machine_and_the_same_bytes_again(built, page):

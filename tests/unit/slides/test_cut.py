@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 
-import h5py
-import numpy as np
 import pytest
 import shapely
 
 from pathomix.core.errors import PathomixError
 from pathomix.core.schemas import SLIDE_INDEX
 from pathomix.core.tables import read_table
-from pathomix.slides.coords import magnification, read_coords
+from pathomix.slides.coords import read_coords
 from pathomix.slides.cut import cut_shard
 from pathomix.slides.segment import segment_shard
 
@@ -26,8 +24,11 @@ def cut(zoo, slide_table, tmp_path, kit):
         segment_shard(table, zoo, 0, 1, tissue, results, results / "tissue.parquet")
         return again(table, parameters, code)
 
-    def again(table, parameters=kit.tiles, code=""):
-        cut_shard(results / "tissue.parquet", table, zoo, parameters, results, results / "tiles.parquet", code)
+    def again(table, parameters=kit.tiles, code="", imported=None):
+        selection = {key: value for key, value in parameters.items() if key not in ("size", "mpp")}
+        tiling = parameters["size"], parameters["mpp"]
+        index = results / "tiles.parquet"
+        cut_shard(results / "tissue.parquet", table, zoo, tiling, selection, results, index, code, imported)
         return read_table(results / "tiles.parquet", SLIDE_INDEX).set_index("slide_id")
 
     run.again = again
@@ -52,45 +53,17 @@ def test_the_same_tissue_gives_the_same_tiles_at_two_scales(cut, mpp):
     assert len(set(index["tiles"])) == 1 and index["tiles"].iloc[0] > 20
 
 
-def test_all_interchange_attributes_are_there(cut):
-    cut({"a": "fine.tiff"}, {"mpp": 1.0, "size": 64, "overlap": 16})
-    with h5py.File(cut.results / "slides" / "a" / "coords.h5") as file:
-        coords, fraction, flags = file["coords"], file["tissue_fraction"][:], file["flags"][:]
-        a = dict(coords.attrs)
-        assert coords.dtype == np.int64 and coords.shape[1] == 2 and coords.maxshape == (None, 2)
-        assert len(fraction) == len(flags) == len(coords) and fraction.dtype == np.float32 and flags.dtype == np.uint8
-        provenance = json.loads(file.attrs["pathomix"])
-    trident = {"patch_size": 64, "patch_size_level0": 256, "level0_magnification": 40, "target_magnification": 10}
-    trident |= {"overlap": 16, "name": "a", "savetodir": "slides/a", "level0_width": 2048, "level0_height": 2048}
-    clam = {"patch_level": 2, "save_path": "slides/a"}
-    assert {key: a[key] for key in (*trident, *clam)} == {**trident, **clam}
-    assert [a[k].tolist() for k in ("downsample", "downsampled_level_dim", "level_dim")] == [
-        [4, 4],
-        [512, 512],
-        [512, 512],
-    ]
-    own = {"mpp_x", "mpp_y", "mpp_source", "target_mpp", "level_read", "resize_filter", "bounds_xywh", "background_rgb"}
-    own |= {"tissue_method", "tissue_params_json", "quickhash1", "pipeline_version", "coords_frame", "key", "slide_md5"}
-    assert own <= set(a) and a["coords_frame"] == "level0" and not a["resized"]
-    assert provenance["artifact"] == "coords" and provenance["parameters"]["overlap"] == 16
-
-
 def test_a_level_that_is_resampled_says_so(cut):
     cut({"a": "coarse_one_level.tiff"}, {"mpp": 1.3, "size": 64})
-    file = read_coords(cut.results / "slides" / "a" / "coords.h5")
+    file = read_coords(cut.results / "slides" / "a" / "64px_1.3mpp.coords.h5")
     assert file.attributes["resized"] and file.attributes["resize_filter"] == "area"
     assert file.attributes["patch_size_level"] == [166, 166] == file.attributes["patch_size_level0_xy"]
-
-
-def test_magnification_bins_are_tridents():
-    pairs = [(0.12, 80), (0.1725, 60), (0.2521, 40), (0.5, 20), (0.65, 10), (1.0, 10), (2.0, 5), (4.0, 2.5)]
-    assert [magnification(mpp) for mpp, _ in pairs] == [value for _, value in pairs]
 
 
 def test_skip_rewrite_and_quarantine(cut, slide_table):
     cut({"a": "coarse.tiff", "bad": "no_mpp.tiff"})
     table = cut.results.parent / "slides.parquet"
-    path = cut.results / "slides" / "a" / "coords.h5"
+    path = cut.results / "slides" / "a" / "64px_1mpp.coords.h5"
     first, stamp = path.read_bytes(), path.stat().st_mtime_ns
     index = cut.again(table)
     assert path.stat().st_mtime_ns == stamp
@@ -98,13 +71,19 @@ def test_skip_rewrite_and_quarantine(cut, slide_table):
     path.write_bytes(first[:100])  # a damaged file is made again, equal to the byte
     cut.again(table)
     assert path.read_bytes() == first
-    for change in ({"parameters": {"mpp": 1.0, "size": 32}}, {"code": "new"}):
+    for change in ({"parameters": {"mpp": 1.0, "size": 64, "overlap": 8}}, {"code": "new"}):
         cut.again(table, **change)
         assert path.read_bytes() != first
         cut.again(table)
         assert path.read_bytes() == first
-    index = cut.again(table, {"mpp": 1.0, "size": 512, "min_tissue": 1.0})
-    assert "tiles: a: no tile has 100% tissue" in index.loc["a", "reason"] and not path.exists()
+    for _ in range(2):
+        index = cut.again(table, {"mpp": 1.0, "size": 256, "min_tissue": 1.0})
+        assert "tiles: a: no tile has 100% tissue" in index.loc["a", "reason"]
+    other = path.with_name("256px_1mpp.coords.h5")
+    assert path.read_bytes() == first and not other.exists()  # tilings do not touch each other's files
+    assert cut.again(table, {"mpp": 1.0, "size": 256, "min_tissue": 0.1}).loc["a", "status"] == "done"
+    cut.again(table, {"mpp": 1.0, "size": 256, "min_tissue": 1.0})
+    assert not other.exists() and path.exists()  # none of an earlier run is mistaken
 
 
 def test_a_slide_coarser_than_the_target_is_quarantined(cut):
@@ -120,7 +99,7 @@ def test_edited_outlines_move_the_tiles_and_broken_ones_are_quarantined(cut):
     (cut.results / "slides" / "a" / "tissue.geojson").write_text(json.dumps({"type": "Feature", "geometry": square}))
     (cut.results / "slides" / "b" / "tissue.geojson").write_text("{")
     index = cut.again(table)
-    coords = read_coords(cut.results / "slides" / "a" / "coords.h5").coords
+    coords = read_coords(cut.results / "slides" / "a" / "64px_1mpp.coords.h5").coords
     assert coords.tolist() == [[0, 0], [128, 0], [0, 128], [128, 128]]
     assert "not a GeoJSON" in index.loc["b", "reason"]
 
@@ -129,11 +108,3 @@ def test_an_index_of_other_slides_is_refused(cut, slide_table):
     cut({"a": "coarse.tiff"})
     with pytest.raises(PathomixError, match="the slide table does not have: a"):
         cut.again(slide_table({"other": "coarse.tiff"}))
-
-
-def test_a_foreign_file_is_refused(tmp_path):
-    with h5py.File(tmp_path / "x.h5", "w") as file:
-        file["coords"] = np.zeros((3, 2))
-    for path in (tmp_path / "x.h5", tmp_path / "absent.h5"):
-        with pytest.raises(PathomixError, match="not a coordinate file"):
-            read_coords(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import h5py
@@ -11,14 +10,20 @@ import pytest
 import tifffile
 
 from pathomix.core.errors import PathomixError
-from pathomix.core.schemas import SLIDE_INDEX
+from pathomix.core.schemas import PASS_INDEX
 from pathomix.core.tables import read_table
 from pathomix.slides import embed
 from pathomix.slides.coords import read_coords
 from pathomix.slides.cut import cut_shard
-from pathomix.slides.embed import embed_shard, encode_tiles
-from pathomix.slides.encoders import EncoderParameters, TileEncoder
+from pathomix.slides.embed import embed_shard
+from pathomix.slides.encoders.encoder import build_encoder
 from pathomix.slides.segment import segment_shard
+from pathomix.slides.stage import coords_path
+from pathomix.slides.tiles import tiling_name
+
+QUICK = {"model": "timm", "timm": "test_resnet", "seed": 0, "tile_size": 64, "mpp": 1.0, "input_size": 64,
+         "stages": [0, 1], "pooling": "mean_std"}  # fmt: skip
+RESNET = {**QUICK, "timm": "resnet18"}
 
 
 class Chain:
@@ -27,17 +32,19 @@ class Chain:
     def __init__(self, root, results, slide_table, kit):
         self.root, self.results, self.slide_table, self.kit = root, results, slide_table, kit
 
-    def prepare(self, files, tiles=None, **columns):
-        self.table = self.slide_table(files, **columns)
-        r = self.results
+    def prepare(self, files, tiling=(64, 1.0), selection=None, **columns):
+        self.table, r = self.slide_table(files, **columns), self.results
+        self.tiles = r / f"tiles-{tiling_name(*tiling)}-0.parquet"
         segment_shard(self.table, self.root, 0, 1, self.kit.tissue, r, r / "tissue.parquet")
-        cut_shard(r / "tissue.parquet", self.table, self.root, tiles or self.kit.tiles, r, r / "tiles.parquet")
+        cut_shard(r / "tissue.parquet", self.table, self.root, tiling, selection or {}, r, self.tiles)
 
-    def embed(self, **changes):
-        parameters = {**self.kit.quick, **changes}
+    def embed(self, entry=QUICK, engine=None, **changes):
         r = self.results
-        embed_shard(r / "tiles.parquet", self.table, self.root, "demo", parameters, r, r / "features.parquet")
-        return read_table(r / "features.parquet", SLIDE_INDEX).set_index("slide_id")
+        encoders = {"demo": {**entry, **changes}}
+        embed_shard([self.tiles], self.table, self.root, "all", encoders, engine or {}, r, r / "pass.parquet")
+        index = read_table(r / "pass.parquet", PASS_INDEX)
+        assert set(index["encoder"]) <= {"demo"}
+        return index.set_index("slide_id")
 
     def path(self, slide):
         return self.results / "features" / "demo" / f"{slide}.h5"
@@ -52,10 +59,10 @@ def chain(zoo, slide_table, tmp_path, kit):
     return Chain(zoo, tmp_path / "R", slide_table, kit)
 
 
-def test_the_same_tissue_gives_the_same_features_at_two_scales(chain, kit):
+def test_the_same_tissue_gives_the_same_features_at_two_scales(chain):
     names = ("fine", "fine_one_level", "coarse", "coarse_one_level")
     chain.prepare({name: f"{name}.tiff" for name in names})
-    chain.embed(**kit.encoder)
+    chain.embed(RESNET)
     reference, coords = chain.features("fine")
     assert reference.dtype == np.float16 and coords.dtype == np.int32 and reference.shape == (len(coords), 256)
     others = {tuple(c): f for c, f in zip(coords.tolist(), reference.astype(np.float64), strict=True)}
@@ -73,33 +80,20 @@ def test_the_same_tissue_gives_the_same_features_at_two_scales(chain, kit):
 
 def test_file_contract(chain):
     chain.prepare({"a": "coarse.tiff"})
-    index = chain.embed()
-    source = read_coords(chain.results / "slides" / "a" / "coords.h5")
+    index = chain.embed(engine={"device": "cpu"})
+    source = read_coords(coords_path(chain.results, "a", "64px_1mpp"))
     with h5py.File(chain.path("a")) as file:
         attributes = dict(file["features"].attrs)
         np.testing.assert_array_equal(file["coords"][:], source.coords)
         assert file["coords"].attrs["patch_size_level0"] == 128
         provenance = json.loads(file.attrs["pathomix"])
-    encoder = TileEncoder("demo", EncoderParameters(**chain.kit.quick))
+    encoder = build_encoder("demo", QUICK)
+    policy = {"version": 2, "storage": "float16", "precision": "fp32", "device": "cpu", "compile": False}
+    assert json.loads(attributes["numeric_policy_json"]) == policy
     assert attributes["weights_sha256"] == encoder.weights_sha256 == provenance["inputs"]["weights"]
-    assert (attributes["name"], attributes["encoder"], attributes["encoder_id"]) == ("a", "demo", "test_resnet")
+    assert (attributes["name"], attributes["encoder"], attributes["encoder_id"]) == ("a", "demo", "timm")
     assert index.loc["a", "key"] == attributes["key"] and index.loc["a", "tiles"] == len(source.coords)
     assert index.loc["a", "path"] == "features/demo/a.h5"
-
-
-def test_batch_size_and_order_do_not_matter(chain, zoo):
-    chain.prepare({"a": "coarse.tiff"})
-    tiles = read_coords(chain.results / "slides" / "a" / "coords.h5")
-    parameters = EncoderParameters(**chain.kit.encoder)
-    results = []
-    for batch in (1, 7, 64):
-        encoder = TileEncoder("demo", dataclasses.replace(parameters, batch_size=batch))
-        results.append(encode_tiles(zoo / "coarse.tiff", tiles, encoder)[0].astype(np.float32))
-    for other in results[1:]:
-        np.testing.assert_allclose(other, results[0], rtol=2e-3, atol=1e-3)  # half precision: one unit in 1024
-    turned = dataclasses.replace(tiles, coords=tiles.coords[::-1].copy())
-    backwards = encode_tiles(zoo / "coarse.tiff", turned, encoder)[0].astype(np.float32)
-    np.testing.assert_allclose(backwards[::-1], results[2], rtol=2e-3, atol=1e-3)
 
 
 def test_resume_skips_what_is_there_and_repeats_to_the_byte(chain, monkeypatch):
@@ -107,53 +101,50 @@ def test_resume_skips_what_is_there_and_repeats_to_the_byte(chain, monkeypatch):
     chain.embed()
     first = {s: chain.path(s).read_bytes() for s in "ab"}
     done = []
-    original = embed.encode_tiles
-    monkeypatch.setattr(embed, "encode_tiles", lambda *a: done.append(a[0].name) or original(*a))
-    chain.embed(batch_size=5)
+    original = embed.SlideTask
+    monkeypatch.setattr(embed, "SlideTask", lambda slide, *a: done.append(slide) or original(slide, *a))
+    chain.embed(engine={"batch_size": 5})
     assert done == []
     chain.path("a").unlink()
     chain.path("b").write_bytes(first["b"][:1000])
     chain.embed()
-    assert done == ["coarse.tiff", "fine.tiff"]
+    assert done == ["a", "b"]
     assert {s: chain.path(s).read_bytes() for s in "ab"} == first
 
 
-@pytest.mark.parametrize("change", ["seed", "transform", "tiles", "slide", "policy"])
+@pytest.mark.parametrize("change", ["seed", "transform", "tiles", "slide", "policy", "precision"])
 def test_nothing_stale_survives(chain, monkeypatch, change):
     chain.prepare({"a": "coarse.tiff"})
     before = chain.embed().loc["a", "key"]
     options = {"seed": {"seed": 1}, "transform": {"mean": (0.5, 0.5, 0.5)}}.get(change, {})
+    engine = {"precision": "bf16"} if change == "precision" else {}
     if change == "tiles":
-        chain.prepare({"a": "coarse.tiff"}, tiles={"mpp": 1.0, "size": 64, "min_tissue": 0.9})
+        chain.prepare({"a": "coarse.tiff"}, selection={"min_tissue": 0.9})
     elif change == "slide":
         chain.prepare({"a": "fine.tiff"})
     elif change == "policy":
         monkeypatch.setattr(embed, "NUMERIC_POLICY", {**embed.NUMERIC_POLICY, "version": -1})
-    assert chain.embed(**options).loc["a", "key"] != before
+    assert chain.embed(engine=engine, **options).loc["a", "key"] != before
 
 
-def test_the_way_the_tiles_were_found_is_not_in_the_key(chain, kit):
+def test_the_way_the_tiles_were_found_is_not_in_the_key(chain):
     """Other tissue parameters that select the same tiles must not cost GPU time."""
     chain.prepare({"a": "coarse.tiff"})
     first = chain.embed().loc["a", "key"]
     stamp = chain.path("a").stat().st_mtime_ns
-    chain.prepare({"a": "coarse.tiff"}, tiles={**kit.tiles, "min_tissue": 0.2501})
+    chain.prepare({"a": "coarse.tiff"}, selection={"min_tissue": 0.2501})
     assert chain.embed().loc["a", "key"] == first
     assert chain.path("a").stat().st_mtime_ns == stamp
 
 
-def test_a_damaged_slide_loses_its_bad_tiles_or_is_quarantined(chain):
-    chain.prepare({"bad": "damaged.tiff", "good": "coarse.tiff"}, tiles={"mpp": 0.5, "size": 64})
-    index = chain.embed(max_bad_share=0.0)
-    assert index.loc["bad", "status"] == "quarantined" and index.loc["good", "status"] == "done"
-    assert "features: damaged.tiff:" in index.loc["bad", "reason"]
-    assert "of its tiles cannot be read" in index.loc["bad", "reason"] and not chain.path("bad").exists()
-    chain.embed(max_bad_share=0.5)
-    (kept, kept_at), (whole, whole_at) = chain.features("bad"), chain.features("good")
-    lost = {tuple(c) for c in whole_at.tolist()} - {tuple(c) for c in kept_at.tolist()}
-    assert lost and all(192 < x < 512 and 192 < y < 512 for x, y in lost)
-    same = [i for i, c in enumerate(whole_at.tolist()) if tuple(c) not in lost]
-    np.testing.assert_allclose(kept.astype(np.float32), whole[same].astype(np.float32), rtol=2e-3, atol=1e-3)
+def test_half_precision_agrees_with_single(chain):
+    chain.prepare({"a": "coarse.tiff"})
+    chain.embed(RESNET, {"precision": "fp32"})
+    single = chain.features("a")[0].astype(np.float64)
+    chain.embed(RESNET, {"precision": "bf16"})
+    half = chain.features("a")[0].astype(np.float64)
+    cosine = (single * half).sum(axis=1) / np.linalg.norm(single, axis=1) / np.linalg.norm(half, axis=1)
+    assert cosine.min() > 0.9995 and not np.array_equal(single, half)
 
 
 def test_a_vanished_slide_and_a_lost_coordinate_file_are_quarantined(chain, tmp_path):
@@ -164,28 +155,38 @@ def test_a_vanished_slide_and_a_lost_coordinate_file_are_quarantined(chain, tmp_
     chain.root = root
     chain.prepare({name: f"{name}.tiff" for name in "abc"})
     (root / "a.tiff").unlink()
-    (chain.results / "slides" / "b" / "coords.h5").unlink()
+    (chain.results / "slides" / "b" / "64px_1mpp.coords.h5").unlink()
     index = chain.embed()
     assert index["status"].tolist() == ["quarantined", "quarantined", "done"]
     assert "a.tiff: no such file" in index.loc["a", "reason"]
     assert "not a coordinate file" in index.loc["b", "reason"]
 
 
-def test_features_that_overflow_half_precision_are_refused(chain):
+def test_a_shard_without_a_usable_slide_builds_no_encoder(chain, monkeypatch):
+    chain.prepare({"a": "no_tissue.tiff"})
+    monkeypatch.setattr(embed, "build_encoder", None)
+    index = chain.embed()
+    assert index["status"].tolist() == ["quarantined"] and index.loc["a", "reason"].startswith("tissue: ")
+
+
+def test_a_quarantined_slide_keeps_no_features_of_an_earlier_run(chain, tmp_path):
     chain.prepare({"a": "coarse.tiff"})
-    reason = chain.embed(std=(1e-6, 1e-6, 1e-6)).loc["a", "reason"]
-    assert "not finite in float16" in reason
+    chain.embed()
+    chain.root = tmp_path
+    assert chain.embed(seed=1).loc["a", "status"] == "quarantined" and not chain.path("a").exists()
 
 
 def test_an_unknown_key_or_model_ends_the_job(chain):
     chain.prepare({"a": "coarse.tiff"})
-    with pytest.raises(PathomixError, match=r"unknown keys in encoders\.demo: sede"):
+    with pytest.raises(PathomixError, match=r"encoders\.demo: unknown parameters: sede"):
         chain.embed(sede=1)
-    with pytest.raises(PathomixError, match="has no model"):
-        chain.embed(timm="nothing")
+    with pytest.raises(PathomixError, match="unknown keys in embedding: batchsize"):
+        chain.embed(engine={"batchsize": 1})
+    with pytest.raises(PathomixError, match=r"encoders\.demo\.model"):
+        chain.embed(model="nothing")
 
 
-def test_stored_reference_values(chain, tmp_path, kit):
+def test_stored_reference_values(chain, tmp_path):
     """Reading and encoding mean today what they meant when these numbers were stored.
 
     Where this fails on purpose, raise NUMERIC_POLICY["version"] in embed.py and store the new values.
@@ -196,10 +197,10 @@ def test_stored_reference_values(chain, tmp_path, kit):
                      resolution=(2e4, 2e4), resolutionunit="CENTIMETER")  # fmt: skip
     chain.root = tmp_path
     chain.prepare({"ramp": "ramp.tiff"})
-    chain.embed(**kit.encoder)
+    chain.embed(RESNET, {"device": "cpu"})
     features, coords = chain.features("ramp")
     assert coords.tolist() == [[0, 0], [128, 0], [0, 128], [128, 128]]
-    assert embed.NUMERIC_POLICY["version"] == 1
+    assert embed.NUMERIC_POLICY["version"] == 2
     np.testing.assert_allclose(features[:, ::37].astype(float), REFERENCE, rtol=0.02, atol=0.003)
 
 

@@ -10,7 +10,7 @@ import pytest
 from pathomix.cohort.cases import TileStore
 from pathomix.core.errors import PathomixError
 from pathomix.core.provenance import Provenance
-from pathomix.core.schemas import SLIDE_INDEX, SLIDES
+from pathomix.core.schemas import PASS_INDEX, SLIDE_INDEX, SLIDES
 from pathomix.core.tables import read_table, write_table
 from pathomix.slides.feature_store import FeatureStore, index_features, tile_edge
 
@@ -43,14 +43,16 @@ def cohort(tmp_path):
         rows.append(row)
     frame = pd.DataFrame(rows, columns=list(SLIDE_INDEX.columns))
     for k in range(2):
-        write_table(frame.iloc[k::2], SLIDE_INDEX, tmp_path / f"shard-{k}.parquet", Provenance("features_index"))
+        own = frame.iloc[k::2].assign(encoder="demo")
+        rows = pd.concat([own, own.assign(encoder="other", path="features/other/x.h5")])
+        write_table(rows, PASS_INDEX, tmp_path / f"shard-{k}.parquet", Provenance("features_index"))
     slides = frame[["slide_id", "patient_id"]].assign(path="x", md5=None, size=None, mpp=None)
     write_table(slides, SLIDES, tmp_path / "slides.parquet", Provenance("slides"))
 
-    def merge(share=0.25, shards=(0, 1)):
+    def merge(share=0.25, shards=(0, 1), encoder="demo"):
         paths = [tmp_path / f"shard-{k}.parquet" for k in shards]
         output, quarantine = tmp_path / "merged.parquet", tmp_path / "quarantine.tsv"
-        index_features(paths, tmp_path / "slides.parquet", share, output, quarantine)
+        index_features(paths, tmp_path / "slides.parquet", encoder, share, output, quarantine)
         return output, quarantine
 
     return merge
@@ -62,6 +64,15 @@ def test_merge_and_quarantine_table(cohort):
     table = pd.read_csv(quarantine, sep="\t")
     assert table.columns.tolist() == ["slide_id", "patient_id", "stage", "reason"]
     assert table.iloc[0].tolist() == ["s8", "P4", "tissue", "s.svs: no tissue: none at all; leave it out"]
+
+
+def test_the_rows_of_one_encoder_are_taken(cohort):
+    demo = read_table(cohort()[0], SLIDE_INDEX)
+    other = read_table(cohort(encoder="other")[0], SLIDE_INDEX)
+    assert set(demo["path"].dropna()) == {f"features/demo/s{i}.h5" for i in range(8)}
+    assert set(other["path"].dropna()) == {"features/other/x.h5"}
+    with pytest.raises(PathomixError, match=r"shard-0\.parquet: no rows of the encoder third: demo, other"):
+        cohort(encoder="third")
 
 
 def test_losing_more_patients_than_allowed_fails_and_names_them(cohort, tmp_path, caplog):
@@ -80,10 +91,11 @@ def test_a_missing_shard_is_an_error(cohort):
 
 
 def test_a_cohort_without_slides(tmp_path):
-    empty = pd.DataFrame(columns=list(SLIDE_INDEX.columns))
-    write_table(empty, SLIDE_INDEX, tmp_path / "i.parquet", Provenance("features_index"))
+    empty = pd.DataFrame(columns=list(PASS_INDEX.columns))
+    write_table(empty, PASS_INDEX, tmp_path / "i.parquet", Provenance("features_index"))
     write_table(pd.DataFrame(columns=list(SLIDES.columns)), SLIDES, tmp_path / "s.parquet", Provenance("slides"))
-    index_features([tmp_path / "i.parquet"], tmp_path / "s.parquet", 0.0, tmp_path / "m.parquet", tmp_path / "q.tsv")
+    index, slides, output, quarantine = (tmp_path / n for n in ("i.parquet", "s.parquet", "m.parquet", "q.tsv"))
+    index_features([index], slides, "demo", 0.0, output, quarantine)
     assert (tmp_path / "q.tsv").read_text() == "slide_id\tpatient_id\tstage\treason\n"
     store = FeatureStore(tmp_path / "m.parquet", tmp_path)
     assert store.patient_ids == frozenset()

@@ -5,11 +5,22 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from openslide import OpenSlide
 
 from pathomix.core.errors import PathomixError
-from pathomix.slides.backends import OpenSlideBackend, PlainImageBackend
-from pathomix.slides.reader import Slide, background_rgb, choose_level, composite, open_scaled, open_slide, resample
-from pathomix.slides.scale import Scale
+from pathomix.slides.backends import OpenSlideBackend
+from pathomix.slides.reader import (
+    Slide,
+    background_rgb,
+    choose_level,
+    composite,
+    open_scaled,
+    open_slide,
+    resample,
+    trusted_levels,
+)
+from pathomix.slides.scale import Scale, ScaleRules
 
 
 @pytest.mark.parametrize(
@@ -76,6 +87,76 @@ def test_thumbnail_is_the_area_mean_with_exact_geometry(zoo, image, monkeypatch,
     assert difference.mean() < 3.0  # rounding of the levels, and up to 2 % of stretch
 
 
+def test_the_file_wins_over_the_table_and_an_override_over_both(zoo):
+    with open_slide(zoo / "coarse.tiff", 0.25) as slide:
+        assert (slide.scale.source, slide.scale.mean) == ("header", pytest.approx(0.5))
+        assert slide.scale_conflict == (pytest.approx(0.5), 0.25)
+        assert slide.stated_scales["header"] == pytest.approx((0.5, 0.5)) and slide.stated_scales["table"] == (
+            0.25,
+            0.25,
+        )
+    with open_slide(zoo / "coarse.tiff", 0.25, override_mpp=0.25) as slide:
+        assert slide.scale == Scale(0.25, 0.25, "override") and slide.scale_conflict is not None
+    with open_slide(zoo / "absurd_mpp.tiff", 0.5) as slide:
+        assert slide.scale.source == "table" and slide.scale_conflict is None
+        assert slide.stated_scales["header"][0] == pytest.approx(352.8, rel=1e-3)
+    with open_slide(zoo / "anisotropic.tiff", override_mpp=0.5, rules=ScaleRules(mpp_window=(0.4, 0.6))) as slide:
+        assert slide.scale.y == 0.5
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "downsamples", "levels"),
+    [
+        (((46000, 32914), (11500, 8228), (2875, 2057)), (1.0, 4.00012, 16.0003), (0, 1, 2)),
+        (((300, 250), (150, 125), (75, 62), (37, 31)), (1.0, 2.0, 4.016, 8.086), (0, 1, 2, 3)),
+        (((4096, 4096), (1024, 2048), (1024, 1024)), (1.0, 3.0, 4.0), (0, 2)),
+        (((4096, 4096), (1024, 1024)), (1.0, 2.0), (0,)),
+        (((4096, 4096), (1030, 1024)), (1.0, 4.0), (0,)),
+        (((4097, 4095), (1025, 1023)), (1.0, 4.0), (0, 1)),
+    ],
+)
+def test_levels_that_lie_about_their_downsample_are_ignored(dimensions, downsamples, levels, caplog):
+    assert trusted_levels(dimensions, downsamples, "a.svs") == levels
+    assert ("the level is ignored" in caplog.text) == (len(levels) < len(dimensions))
+
+
+def test_a_lying_level_is_never_read(tmp_path, image, kit):
+    """Level 1 is squeezed along x: OpenSlide states the mean of both axes and would read at wrong places."""
+    path, coarse = tmp_path / "lying.tiff", kit.halved(image[0])
+    squeezed = cv2.resize(coarse, (256, 512), interpolation=cv2.INTER_AREA)
+    tags = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "photometric": "rgb", "tile": (256, 256)}
+    with tifffile.TiffWriter(path) as file:
+        for level, pixels in enumerate((coarse, squeezed, kit.halved(coarse, 2))):
+            file.write(pixels, subfiletype=int(level > 0), metadata=None, **tags)
+    with OpenSlide(path) as file:
+        assert file.level_downsamples == (1.0, 3.0, 4.0)
+    with open_slide(path) as slide:
+        assert slide.level_downsamples == (1.0, 4.0) and slide.level_dimensions == ((1024, 1024), (256, 256))
+        assert [slide.file_level(level) for level in (0, 1)] == [0, 2]
+        np.testing.assert_array_equal(slide.read(256, 512, 1, 20, 10), kit.halved(coarse, 2)[128:138, 64:84])
+        expected = cv2.resize(coarse, (341, 341), interpolation=cv2.INTER_AREA)
+        thumbnail = slide.thumbnail(1.5).rgb
+        assert np.abs(thumbnail[:340, :340].astype(int) - expected[:340, :340]).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        (("256", "128", "512", "256"), (256, 128, 512, 256)),
+        (("900", "-10", "512", "256"), (900, 0, 124, 246)),
+        (("2000", "0", "512", "256"), (0, 0, 1024, 1024)),
+        (("0", "0", "0", "256"), (0, 0, 1024, 1024)),
+        (("0", "x", "512", "256"), (0, 0, 1024, 1024)),
+    ],
+)
+def test_bounds_are_the_part_on_the_canvas(zoo, box, expected):
+    backend = OpenSlideBackend(zoo / "coarse.tiff")
+    names = zip(("x", "y", "width", "height"), box, strict=True)
+    backend.properties = {**backend.properties, **{f"openslide.bounds-{k}": v for k, v in names}}
+    with Slide(zoo / "coarse.tiff", OpenSlideBackend, backend, Scale(0.5, 0.5, "header")) as slide:
+        assert slide.bounds == expected
+
+
 def test_bounds_restrict_the_thumbnail(zoo):
     class Bounded(OpenSlideBackend):
         def __init__(self, path):
@@ -126,20 +207,16 @@ def test_a_plain_image_needs_the_mpp_of_the_table(zoo):
     assert "column mpp" in error.value.remedy
     with open_slide(zoo / "plain.png", 0.5) as slide:
         assert (slide.scale.source, slide.level_downsamples) == ("table", (1.0,))
+    with open_slide(zoo / "plain.png", override_mpp=0.7) as slide:
+        assert slide.scale == Scale(0.7, 0.7, "override")
+    with open_scaled(zoo / "plain.png", slide.scale) as again:
+        assert again.dimensions == slide.dimensions
     with pytest.raises(PathomixError, match="nor is it a plain image"):
         open_slide(zoo / "text.tiff", 0.5)
     with pytest.raises(PathomixError, match="no such file"):
         open_slide(zoo / "absent.tiff")
     with pytest.raises(PathomixError, match="OpenSlide cannot open it"):
         open_scaled(zoo / "plain.png", Scale(0.5, 0.5, "header"))
-
-
-def test_a_plain_image_of_other_depth_is_refused(tmp_path):
-    cv2.imwrite(str(tmp_path / "deep.png"), np.zeros((8, 8), dtype=np.uint16))
-    with pytest.raises(PathomixError, match="not 8-bit"):
-        open_slide(tmp_path / "deep.png", 0.5)
-    cv2.imwrite(str(tmp_path / "grey.png"), np.full((8, 8), 7, dtype=np.uint8))
-    assert PlainImageBackend(tmp_path / "grey.png").read(0, 0, 0, 1, 1).ravel().tolist() == [7, 7, 7, 255]
 
 
 def test_shrinking_is_the_area_mean():

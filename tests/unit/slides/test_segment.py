@@ -33,10 +33,10 @@ FILES = {**{name: f"{name}.tiff" for name in BAD}, "plain": "plain.png", "short"
 
 @pytest.fixture
 def segment(zoo, slide_table, tmp_path, kit):
-    def run(files, parameters=kit.tissue, shard=0, shards=1, code="", root=zoo, **columns):
+    def run(files, parameters=kit.tissue, shard=0, shards=1, code="", root=zoo, overrides=None, known=(), **columns):
         table = slide_table(files, **columns)
         index = tmp_path / "R" / "slides" / "C" / f"tissue-{shard}.parquet"
-        segment_shard(table, root, shard, shards, parameters, tmp_path / "R", index, code)
+        segment_shard(table, root, shard, shards, parameters, tmp_path / "R", index, code, overrides, known)
         return read_table(index, SLIDE_INDEX).set_index("slide_id")
 
     return run
@@ -161,3 +161,80 @@ def test_the_index_is_readable_elsewhere(segment, tmp_path):
     index = segment({"a": "coarse.tiff"})
     assert index.loc["a", "path"] == "slides/a/tissue.geojson"
     assert pd.isna(index.loc["a", "tiles"]) and index.loc["a", "mpp"] == pytest.approx(0.5)
+
+
+@pytest.fixture
+def overrides(tmp_path):
+    def write(text):
+        path = tmp_path / "overrides.tsv"
+        path.write_text("slide_id\tmpp\tmasker\texclude\tnote\n" + text)
+        return path
+
+    return write
+
+
+def test_overrides_change_the_slides_they_name_and_no_other(segment, overrides, tmp_path):
+    files = {s: "coarse.tiff" for s in "abcd"}
+    before = segment(files)
+    kept = contents(folder(tmp_path, "d"))
+    table = overrides("a\t0.4\n" + "b\t\tluminance\n" + "c\t\t\tmouse tissue\n")
+    after = segment(files, overrides=table)
+    assert contents(folder(tmp_path, "d")) == kept and after.loc["d", "key"] == before.loc["d", "key"]
+    assert (after.loc[["a", "b"], "key"] != before.loc[["a", "b"], "key"]).all()
+    assert (after.loc["a", "mpp"], after.loc["a", "mpp_source"]) == (pytest.approx(0.4), "override")
+    quality = {s: json.loads((folder(tmp_path, s) / "qc.json").read_text()) for s in "abd"}
+    assert quality["a"]["override"] == {"mpp": 0.4} and "override" in quality["a"]["flags"]
+    assert quality["a"]["tissue_mm2"] == pytest.approx(quality["d"]["tissue_mm2"] * 0.64, rel=0.03)
+    assert (quality["b"]["masker"], quality["d"]["masker"]) == ("luminance", "colour")
+    assert after.loc["c", "status"] == "quarantined" and "mouse tissue" in after.loc["c", "reason"]
+    assert not list(folder(tmp_path, "c").iterdir())
+    noted = overrides("a\t0.4\t\t\twhy\n")
+    assert segment(files, overrides=noted).loc["a", "key"] == after.loc["a", "key"]  # a note is for people
+
+
+def test_overrides_rescue_a_slide_without_scale(segment, overrides):
+    index = segment({"a": "no_mpp.tiff", "b": "plain.png"}, overrides=overrides("a\t0.5\nb\t0.5\n"))
+    assert index["status"].eq("done").all() and index["mpp_source"].eq("override").all()
+
+
+def test_wrong_overrides_end_the_job(segment, overrides, slide_table, tmp_path):
+    with pytest.raises(PathomixError, match=r"slides that no slide table has .*did you mean slide_1"):
+        segment({"slide_1": "coarse.tiff"}, overrides=overrides("slide_l\t0.5\n"))
+    with pytest.raises(PathomixError, match="no tissue masker 'magic'"):
+        segment({"a": "coarse.tiff"}, overrides=overrides("a\t\tmagic\n"))
+    with pytest.raises(PathomixError, match="hest needs its weights"):
+        segment({"a": "coarse.tiff"}, overrides=overrides("a\t\thest\n"))
+    other = tmp_path / "other.parquet"
+    shutil.copy(slide_table({"elsewhere": "coarse.tiff"}), other)
+    segment({"a": "coarse.tiff"}, overrides=overrides("elsewhere\t0.5\n"), known=[other])
+
+
+def test_the_report_and_the_picture_follow_an_edited_outline(segment, tmp_path):
+    segment({"a": "coarse.tiff"})
+    picture = file_digest(folder(tmp_path, "a") / "thumbnail.jpg")
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [400, 0], [400, 400], [0, 400], [0, 0]]]}
+    outlines = folder(tmp_path, "a") / "tissue.geojson"
+    outlines.write_text(json.dumps({"type": "Feature", "geometry": square}))
+    segment({"a": "coarse.tiff"})
+    quality = json.loads((folder(tmp_path, "a") / "qc.json").read_text())
+    assert quality["tissue_mm2"] == pytest.approx(0.04) and quality["tissue_share"] == pytest.approx(400**2 / 1024**2)
+    assert quality["outlines_edited"] and "edited by hand" in quality["flags"]
+    assert file_digest(folder(tmp_path, "a") / "thumbnail.jpg") != picture
+    first = contents(folder(tmp_path, "a"))
+    segment({"a": "coarse.tiff"})
+    assert contents(folder(tmp_path, "a")) == first
+    outlines.write_text("{")
+    broken = segment({"a": "coarse.tiff"})
+    assert "not a GeoJSON" in broken.loc["a", "reason"] and outlines.read_text() == "{"
+
+
+def test_tissue_that_is_all_artefact_is_named_as_such(segment, kit, image, tmp_path, monkeypatch):
+    inked = kit.halved(image[0])
+    inked[200:800, 200:800] = (40, 60, 150)
+    inked[:, :200] = inked[:, 800:] = inked[:200] = inked[800:] = 243
+    kit.write_slide(tmp_path / "ink.tiff", inked, 0.5, levels=2)
+    index = segment({"a": "ink.tiff"}, root=tmp_path)
+    assert "no tissue of at least 0.005 mm² found" in index.loc["a", "reason"]
+    monkeypatch.setattr("pathomix.slides.find_tissue.blurred_mask", lambda _, tissue, *__, **___: tissue)
+    index = segment({"a": "coarse.tiff"})
+    assert "left: 0% of it under ink, 100% out of focus" in index.loc["a", "reason"]

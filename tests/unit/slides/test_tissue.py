@@ -1,4 +1,4 @@
-"""Masks against planted tissue, cleaning by physical size, focus."""
+"""Masks against planted tissue, ink, faint fat, cleaning by physical size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pathomix.core.errors import PathomixError
-from pathomix.slides.tissue import clean, find_masker, focus_measure, focus_positions, pen_mask
+from pathomix.slides.tissue import clean, drop_small, find_masker, foreign_mask, otsu, pen_mask, white_balanced
 
 MPP = 4.0
 INKS = {"blue": (40, 60, 190), "green": (30, 130, 70), "red": (200, 25, 40), "black": (25, 25, 28)}
@@ -52,7 +52,7 @@ def test_pen_on_glass_is_no_tissue_and_does_not_move_the_threshold(thumbnail, in
     marked = rgb.copy()
     cv2.line(marked, (70, 5), (122, 40), INKS[ink], 6)
     drawn = (marked != rgb).any(axis=2)
-    mask = cleaned(find_masker("colour")(marked, MPP))
+    mask = cleaned(find_masker("colour")(marked, MPP) & ~pen_mask(marked, MPP))
     assert pen_mask(marked, MPP)[drawn].mean() > 0.95
     assert not mask[drawn & ~truth].any()
     assert dice(mask[~pen_mask(marked, MPP)], truth[~pen_mask(marked, MPP)]) > 0.94
@@ -120,18 +120,79 @@ def test_glass_at_the_border_is_no_hole_and_closing_keeps_the_border():
     np.testing.assert_array_equal(clean(half, MPP, close_um=16, min_area_mm2=0.0, max_hole_mm2=0.0), half)
 
 
-def test_focus_falls_with_blur_and_ignores_stain_depth(image, kit):
-    field = kit.halved(image[0], 1)[400:528, 300:428]
-    sharp = focus_measure(field)
-    values = [focus_measure(cv2.GaussianBlur(field, (0, 0), sigma)) for sigma in (1, 2, 4)]
-    assert sharp > values[0] > values[1] > values[2]
-    pale = (255 - (255 - field.astype(np.float32)) * 0.6).astype(np.uint8)
-    assert focus_measure(pale) == pytest.approx(sharp, rel=0.1)
-    assert focus_measure(np.full((16, 16, 3), 200, dtype=np.uint8)) == 0
+def adipose(truth_seed=0, side=256):
+    """Stained tissue with fat beside it, at 4 µm: thin membranes around clear cells of 80 µm; and where both are."""
+    rng = np.random.default_rng(truth_seed)
+    fine = np.full((side * 8, side * 8, 3), 243.0, dtype=np.float32)  # 0.5 µm
+    y, x = np.mgrid[0 : side * 8, 0 : side * 8]
+    cells = 160  # pixels of 0.5 µm
+    row = y // cells
+    membrane = (y % cells < 4) | ((x + (row % 2) * (cells // 2)) % cells < 4)
+    fat = (x > side * 3) & (x < side * 6) & (y > side) & (y < side * 7)
+    stained = (x > side) & (x <= side * 3) & (y > side) & (y < side * 7)
+    fine[fat & membrane] = (214, 140, 178)
+    fine[stained] = (214, 140, 185)
+    rgb = cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA) + rng.normal(size=(side, side, 3)) * 1.5
+    small = [cv2.resize(m.astype(np.uint8), (side, side), interpolation=cv2.INTER_AREA) > 0 for m in (stained, fat)]
+    return rgb.clip(0, 255).astype(np.uint8), *small
 
 
-def test_focus_positions_lie_on_tissue(thumbnail):
-    _, truth = thumbnail
-    positions = focus_positions(truth)
-    assert len(positions) == 5 and all(truth[y, x] for x, y in positions)
-    assert focus_positions(truth) == positions
+@pytest.mark.parametrize("mpp", [4.0, 8.0])
+def test_faint_fat_beside_stained_tissue_belongs_to_it_and_glass_does_not(mpp):
+    rgb, stained, fat = adipose(side=256)
+    if mpp == 8.0:
+        rgb = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        stained, fat = stained[::2, ::2], fat[::2, ::2]
+    mask = clean(find_masker("colour")(rgb, mpp), mpp, close_um=24, min_area_mm2=0.005, max_hole_mm2=0.01)
+    assert mask[stained].mean() > 0.97
+    assert mask[fat].mean() > 0.85
+    far = cv2.dilate((stained | fat).astype(np.uint8), np.ones((9, 9))) == 0
+    assert mask[far].mean() < 0.01
+
+
+def test_specks_of_pigment_are_no_pen():
+    rgb = np.full((128, 128, 3), (214, 150, 190), dtype=np.uint8)
+    for x in range(10, 120, 20):
+        cv2.circle(rgb, (x, 64), 3, (30, 25, 28), -1)
+    assert not pen_mask(rgb, MPP).any()
+    cv2.line(rgb, (10, 30), (110, 30), (30, 25, 28), 8)
+    assert pen_mask(rgb, MPP)[30, 20:100].all()
+
+
+def test_grey_and_black_matter_is_foreign_and_stained_tissue_is_not(thumbnail):
+    rgb, _ = thumbnail
+    assert foreign_mask(rgb, MPP).mean() < 0.002
+    dirty = rgb.copy()
+    cv2.circle(dirty, (110, 15), 6, (90, 90, 92), -1)
+    assert foreign_mask(dirty, MPP)[12:18, 107:113].all()
+    assert not cleaned(find_masker("colour")(dirty, MPP))[12:18, 107:113].any()
+
+
+def test_luminance_agrees_with_colour_and_does_not_look_at_it(thumbnail):
+    rgb, truth = thumbnail
+    grey = np.repeat(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    assert dice(cleaned(find_masker("luminance")(grey, MPP)), truth) > 0.95
+    assert not find_masker("luminance")(np.full((8, 8, 3), 240, dtype=np.uint8), MPP).any()
+
+
+def test_otsu_equals_scikit_image():
+    from skimage.filters import threshold_otsu
+
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(40, 8, 3000), rng.normal(170, 15, 2000)]).clip(0, 255).astype(np.uint8)
+    assert otsu(values) == threshold_otsu(values)
+
+
+def test_white_balance_makes_the_glass_white_and_leaves_an_image_without_glass(thumbnail):
+    rgb, truth = thumbnail
+    tinted = (rgb.astype(np.float32) * np.array([250, 235, 242]) / 255).clip(0, 255).astype(np.uint8)
+    assert np.abs(white_balanced(tinted)[~truth].mean(axis=0) - 255).max() < 4
+    tissue = np.full((16, 16, 3), (190, 120, 160), dtype=np.uint8)
+    assert white_balanced(tissue) is tissue
+
+
+def test_small_pieces_go_by_area():
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[2:6, 2:6] = mask[10:30, 10:30] = True
+    kept = drop_small(mask, 10.0, 0.002)  # 16 and 400 pixels of 0.0001 mm²
+    assert not kept[:8, :8].any() and kept.sum() == 400

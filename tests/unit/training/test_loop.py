@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from pathomix.core.errors import PathomixError
+from pathomix.core.seeding import derived_seed, seeded
 from pathomix.training.batches import batches
 from pathomix.training.loop import Hooks, Recipe, optimise
-from pathomix.core.seeding import derived_seed, seeded
 
 ROWS = np.zeros(32, dtype=np.int64)
 

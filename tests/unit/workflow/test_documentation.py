@@ -28,7 +28,8 @@ def test_every_configuration_key_is_explained(root: Path) -> None:
     forms = schema["properties"]["cohorts"]["additionalProperties"]["oneOf"]
     cohorts = [key for form in forms for key in form["properties"]]
     explained = schema["properties"]["explanations"]["additionalProperties"]["properties"]
-    for key in [*schema["properties"], *studies, *cohorts, *explained, *schema["properties"]["slides"]["properties"]]:
+    nested = [key for section in ("slides", "acquire") for key in schema["properties"][section]["properties"]]
+    for key in [*schema["properties"], *studies, *cohorts, *explained, *nested]:
         assert re.search(rf"`(\w+\.)?{key}\b", text), f"{key} is not explained in config/README.md"
 
 
@@ -40,7 +41,11 @@ def test_links_lead_somewhere(root: Path, page: str) -> None:
 
 
 def test_every_method_and_representation_is_used_in_a_configuration(root: Path) -> None:
-    configurations = [yaml.safe_load((root / f"config/{name}.yaml").read_text()) for name in ("demo", "config")]
-    assert {entry["method"] for c in configurations for entry in c["methods"].values()} == set(METHODS)
-    used = {entry["representation"] for c in configurations for entry in c["representations"].values()}
+    configurations = [
+        yaml.safe_load((root / f"config/{name}.yaml").read_text()) for name in ("demo", "config", "published_tables")
+    ]
+    assert {entry["method"] for c in configurations for entry in c["methods"].values() if "method" in entry} == set(
+        METHODS
+    )
+    used = {entry["representation"] for c in configurations for entry in c.get("representations", {}).values()}
     assert used == set(REPRESENTATIONS)

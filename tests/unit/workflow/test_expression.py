@@ -21,7 +21,8 @@ SECTIONS: dict[str, Any] = {
 
 def plan_of(root: Path, **changes: Any) -> ExpressionPlan:
     config = {
-        "results": "results/x", "data": "tables", "simulation": {},
+        "results": "results/x", "data": "tables", "simulation": {}, "slides": {"shards": 1},
+        "acquire": {"folder": "{data}", "locks": "locks"},
         "cohorts": {"a": {"description": "config/cohorts/simulated.yaml"}}, **SECTIONS, **changes,
     }  # fmt: skip
     return ExpressionPlan(config, root, CohortPlan(config, root))

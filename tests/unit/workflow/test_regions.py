@@ -16,7 +16,10 @@ COHORTS = {
 
 
 def plan_of(root: Path, **regions: object) -> RegionPlan:
-    config = {"results": "results/x", "data": "tables", "simulation": {}, "cohorts": COHORTS, "regions": regions}
+    config = {
+        "results": "results/x", "data": "tables", "simulation": {}, "cohorts": COHORTS, "regions": regions,
+        "slides": {"shards": 1}, "acquire": {"folder": "{data}", "locks": "locks"},
+    }  # fmt: skip
     return RegionPlan(config, root, CohortPlan(config, root))
 
 

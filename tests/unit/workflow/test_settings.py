@@ -10,13 +10,13 @@ import pytest
 
 from pathomix.core.errors import PathomixError
 from pathomix.methods.registry import METHODS
-from pathomix.workflow.plan import _ENCODER_PARAMETERS, _SLIDE_PARAMETERS
+from pathomix.workflow.plan import _HEATMAPS, _SITE_PROBE
 from pathomix.workflow.settings import check_parameters, parameter_names
+from pathomix.workflow.slides import _ENGINE, _TILES, _TISSUE
 
 CLASSES = [
     *((target.partition(":")[0], "Settings") for target in METHODS.values()),
-    *_SLIDE_PARAMETERS.values(),
-    _ENCODER_PARAMETERS,
+    *(_TISSUE, _TILES, _ENGINE, _HEATMAPS, _SITE_PROBE),
 ]
 
 

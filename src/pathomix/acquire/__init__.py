@@ -1,0 +1,1 @@
+"""Acquisition: what a cohort needs from public archives, locked, resumed, verified."""

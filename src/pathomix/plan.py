@@ -1,0 +1,117 @@
+"""What a run will take, before it begins: ``python -m pathomix.plan config/config.yaml``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pathomix.core.errors import PathomixError
+from pathomix.workflow.amounts import Amount, total
+from pathomix.workflow.configuration import read_configuration
+from pathomix.workflow.dry_run import remaining_jobs
+from pathomix.workflow.estimate import Estimate, current_estimate, job_hours
+from pathomix.workflow.plan import Plan
+from pathomix.workflow.rates import measured_rates
+from pathomix.workflow.screen import show_table
+
+ROOT = Path(__file__).resolve().parents[2]
+_GB = 1e-9
+
+
+def summary(figures: Estimate) -> dict[str, str]:
+    """The whole in a few numbers."""
+    loads = figures.encoders.values()
+    return {
+        "slides": figures.slides.text(),
+        "patients": figures.patients.text(),
+        "to download": (figures.download * _GB).text("GB"),
+        "features": (figures.features * _GB).text("GB"),
+        "to keep": (figures.keep * _GB).text("GB"),
+        "embedding": total(load.gpu_hours for load in loads).text("GPU-hours"),
+        "reading tiles": total(figures.read_hours.values()).text("core-hours"),
+    }
+
+
+def show(figures: Estimate) -> None:
+    """Print the estimate."""
+    show_table(
+        "Cohorts; those that share a slide lock share its slides",
+        ("cohort", "patients", "slides", "GB of slides", "GB to fetch", "from"),
+        [
+            (name, s.patients.text(), s.slides.text(), _gb(s.slide_bytes), _gb(s.to_fetch), s.source or _why(s.slides))
+            for name, s in figures.cohorts.items()
+        ],
+    )
+    show_table(
+        "Tile encoders",
+        ("encoder", "tiles", "GPU-hours", "GB of features", "reckoned with"),
+        [
+            (
+                name,
+                load.tiles.text(),
+                load.gpu_hours.text(),
+                _gb(load.feature_bytes),
+                f"{load.rate.amount.text('tiles/s')}: {load.rate.source}" if load.rate else _why(load.gpu_hours),
+            )
+            for name, load in figures.encoders.items()
+        ],
+    )
+    show_table("In all", ("", ""), list(summary(figures).items()))
+    show_table("Reckoned with", ("", ""), list(figures.sources.items()))
+    reasons = list(dict.fromkeys((*figures.download.unknown, *figures.keep.unknown)))
+    if reasons:
+        show_table("Not known", ("",), [(reason,) for reason in reasons])
+
+
+def show_jobs(plan: Plan, files: Sequence[Path], changes: Sequence[str]) -> None:
+    """Print how many jobs are left, and the hours of those whose like has run here before."""
+    jobs, why = remaining_jobs(ROOT, files, changes)
+    if why:
+        show_table("Jobs", ("", ""), [("unknown", why)])
+        return
+    hours = job_hours(jobs, measured_rates(plan.root / plan.results))
+    rows = [(rule, str(jobs[rule]), hours[rule].text("h")) for rule in jobs]
+    rows.append(("in all", str(sum(jobs.values())), total(hours.values()).text("h")))
+    show_table("Jobs that are left; hours one after the other, as measured here", ("rule", "jobs", "hours"), rows)
+
+
+def main() -> int:
+    """Print the plan."""
+    arguments = argparse.ArgumentParser(prog="python -m pathomix.plan", description=__doc__, allow_abbrev=False)
+    arguments.add_argument("configuration", type=Path, nargs="+", help="configuration files, later over earlier")
+    arguments.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as Snakemake's option")
+    arguments.add_argument(
+        "--against", type=Path, nargs="+", help="configuration files of another plan to compare with"
+    )
+    arguments.add_argument("--no-jobs", action="store_true", help="do not ask Snakemake for the number of jobs")
+    given = arguments.parse_args()
+    try:
+        plan = Plan(read_configuration(given.configuration, ROOT, given.config), ROOT)
+        figures, _ = current_estimate(plan)
+        if given.against:
+            other, _ = current_estimate(Plan(read_configuration(given.against, ROOT, given.config), ROOT))
+            rows = zip(summary(figures).items(), summary(other).values(), strict=True)
+            header = ("", " ".join(map(str, given.configuration)), " ".join(map(str, given.against)))
+            show_table("", header, [(name, one, two) for (name, one), two in rows])
+            return 0
+        show(figures)
+        if not given.no_jobs:
+            show_jobs(plan, given.configuration, given.config)
+    except PathomixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _gb(amount: Amount) -> str:
+    return (amount * _GB).text()
+
+
+def _why(amount: Amount) -> str:
+    return "; ".join(amount.unknown)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""What builds the networks of tile encoders, and knows the layouts of their authors' files."""

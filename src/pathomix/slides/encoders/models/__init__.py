@@ -1,0 +1,1 @@
+"""One file per origin of tile encoders: what each is, without torch."""
