@@ -56,7 +56,13 @@ rule describe_archive:
     input:
         tables=expand(
             f"{RAW}/{{{{cohort}}}}/{{table}}",
-            table=["clinical.tsv", "slides.tsv", "expression.tsv.gz", "copy_number.tsv.gz", "mutation.tsv.gz"],
+            table=[
+                "clinical.tsv",
+                "slides.tsv",
+                "expression.tsv.gz",
+                "copy_number.tsv.gz",
+                "mutation.tsv.gz",
+            ],
         ),
         shared=expand(f"{RAW}/{{file}}", file=["gene_sets.gmt", "atlas.h5ad"]),
         slides=lambda wildcards: expand(

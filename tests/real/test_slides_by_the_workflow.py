@@ -70,7 +70,9 @@ def test_every_slide_ends_as_features_or_with_a_reason(root: Path, shared_data: 
         "data": str(tmp_path),
         "simulation": {},
         "cohorts": {"real": {"description": str(tmp_path / "real.yaml")}},
-        "slides": {"shards": 2, "max_lost_share": 1.0, "tiles": {"size": 224, "mpp": 0.5}},
+        "slides": {"shards": 2, "max_lost_share": 1.0},
+        "encoders": {"demo": {"model": "demo", "tile_size": 224, "mpp": 0.5}},
+        "acquire": {},
     }
     small = {**config["studies"]["small"], "cohorts": ["real"]}
     config |= {

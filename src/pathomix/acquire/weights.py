@@ -179,6 +179,14 @@ class Missing:
     optional: bool = False
 
     @property
+    def is_open(self) -> bool:
+        """Whether a rule can fetch it without anybody's permission, to where it is expected."""
+        weight = self.weight
+        if weight is None or weight.gated or f"/{FOLDER}/{weight.name}" not in f"/{self.path}":
+            return False
+        return not any(weight.reason_by_hand(file) for file in weight.files)
+
+    @property
     def todo(self) -> str:
         """What to do."""
         if self.weight is None:

@@ -77,7 +77,7 @@ class Problem:
     @property
     def events(self) -> Quantity | None:
         """The quantity under the rule on events, None where nobody has one."""
-        return next((q for q in self.quantities if q.name == EVENT and sum(q.counts)), None)
+        return next((q for q in self.quantities if q.name == EVENT and any(q.counts)), None)
 
     @property
     def rules(self) -> tuple[Rule, ...]:

@@ -193,5 +193,5 @@ def _with_valid(
         draft.relax(rule, fold, "the best one found has no event", proved=False)
     else:
         _explain(found, fold, parameters, draft)
-        return {i: "valid" if inside else "train" for i, inside in valid.items()}
+        return {str(i): "valid" if inside else "train" for i, inside in valid.items()}
     return with_valid(train.index, train, parameters, fold, draft)

@@ -28,7 +28,6 @@ from pathomix.slides.feature_store import tile_edge
 from pathomix.slides.heatmap import HEATMAPS, ColourScale, HeatmapParameters, ScoredTiles, colour_scale, write_heatmap
 from pathomix.slides.reader import open_scaled
 from pathomix.slides.scale import Scale
-from pathomix.slides.stage import slide_path
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +83,8 @@ def draw_heatmaps(
     index = pd.concat([read_table(path, SLIDE_INDEX) for path in features])
     files: dict[str, Path] = {}
     for path, root in zip(slides, roots, strict=True):
-        files |= {str(row["slide_id"]): slide_path(row, root) for row in read_table(path, SLIDES).to_dict("records")}
+        table = read_table(path, SLIDES)
+        files |= {str(name): root / str(place) for name, place in zip(table["slide_id"], table["path"], strict=True)}
     index = index[index["status"] == "done"].assign(slide=lambda frame: frame["slide_id"].map(files))
     places = _Places(explanation, results, output, task)
     rows = []
@@ -153,8 +153,8 @@ def _explained(case: dict[str, Any], folder: Path, task: str, percentiles: tuple
     if not looked or not changed:
         raise PathomixError(f"{path}: no maps of the task {task!r}", remedy="name a task of the model in --task")
     tokens = {
-        f"{task} attention (even = 1)": np.mean(looked, axis=0, dtype=np.float64) * len(changed[0]),
-        f"{task} effect of the prompt": np.mean(changed, axis=0, dtype=np.float64),
+        f"{task} attention (even = 1)": np.stack(looked).mean(axis=0, dtype=np.float64) * len(changed[0]),
+        f"{task} effect of the prompt": np.stack(changed).mean(axis=0, dtype=np.float64),
     }
     scored = token >= 0
     if not scored.any():

@@ -33,5 +33,6 @@ def read_leaks(paths: Sequence[Path]) -> list[dict[str, Any]]:
             raise PathomixError(f"{path}: not a table of declared leaks", remedy="run evaluate_study again")
         named = ["method", "cohort", "step", "setting", "parts"]
         counted = table.groupby(named, sort=True).size().rename("runs").reset_index()
-        rows += [{"study": path.parent.name, **record} for record in counted.to_dict("records")]
+        found = ({str(key): value for key, value in row.items()} for row in counted.to_dict("records"))
+        rows += [{"study": path.parent.name, **row} for row in found]
     return rows

@@ -336,9 +336,9 @@ def background_rgb(properties: Mapping[str, str]) -> tuple[int, int, int]:
 def composite(rgba: NDArray[np.uint8], background: tuple[int, int, int]) -> NDArray[np.uint8]:
     """RGBA [h, w, 4] over a plain colour, uint8 [h, w, 3]. Without it unscanned area would turn black."""
     alpha = rgba[..., 3]
+    result = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dtype=np.uint8)  # a copy of a slice takes twice as long
     if alpha.min(initial=255) == 255:
-        return np.ascontiguousarray(rgba[..., :3])
-    result = np.ascontiguousarray(rgba[..., :3])
+        return result
     seen_through = alpha < 255  # often whole strips of glass: only these pixels are worked on
     weight = alpha[seen_through][:, None].astype(np.uint32)
     blend = result[seen_through] * weight + np.asarray(background, dtype=np.uint32) * (255 - weight)

@@ -80,8 +80,8 @@ def rules_environment(root: Path) -> str:
 
 def unreachable(url: str, timeout_s: float = _NETWORK_S) -> str:
     """Why a server does not answer; empty where it does, with whatever status below 500."""
-    request = urllib.request.Request(url, method="GET", headers={"User-Agent": "pathomix", "Range": "bytes=0-0"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "pathomix", "Range": "bytes=0-0"})
         with urllib.request.urlopen(request, timeout=timeout_s):
             return ""
     except urllib.error.HTTPError as error:

@@ -254,6 +254,21 @@ def test_one_message_per_file_says_name_licence_whom_to_ask_and_where_to_put_it(
     require_weights({"c": entries["slide_encoders.c"]}, tmp_path, registry)
 
 
+@pytest.mark.parametrize(
+    ("path", "can"),
+    [
+        ("d/weights/open/open.bin", True),
+        ("d/weights/open", True),
+        ("d/weights/closed/closed.bin", False),
+        ("d/weights/folder", False),
+        ("mine.bin", False),
+    ],
+)
+def test_what_a_rule_may_fetch_by_itself(tmp_path: Path, registry: Registry, path: str, can: bool) -> None:
+    (found,) = missing_weights({"e": {"model": "open", "weights": path}}, tmp_path, registry)
+    assert found.is_open is can
+
+
 def test_a_file_that_one_entry_needs_is_not_optional(tmp_path: Path, registry: Registry) -> None:
     may, must = {"weights": "x", "optional": True}, {"weights": "x"}
     for entries in ({"a": may, "b": must}, {"b": must, "a": may}):

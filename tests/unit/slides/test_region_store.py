@@ -15,7 +15,7 @@ import pytest
 from pathomix.core.errors import PathomixError
 from pathomix.core.provenance import Provenance
 from pathomix.core.regions import RegionStore
-from pathomix.core.schemas import SLIDE_INDEX, SLIDES
+from pathomix.core.schemas import PASS_INDEX, SLIDES
 from pathomix.core.tables import write_table
 from pathomix.slides.feature_store import index_features
 from pathomix.slides.region_store import (
@@ -160,15 +160,16 @@ def test_the_index_is_in_the_order_of_the_images(tmp_path):
 
 def test_the_quarantine_has_the_shape_of_that_of_the_features(tmp_path):
     reasons = {"s2": ("tissue", "s.svs: no tissue: none; leave it out"), "s1": ("regions", 'x: a "b"\tc; d')}
-    row = dict.fromkeys(SLIDE_INDEX.columns)
+    row = {**dict.fromkeys(PASS_INDEX.columns), "encoder": "demo"}
     rows = [
         {**row, "slide_id": s, "patient_id": f"P{s}", "status": "quarantined", "reason": ": ".join(r)}
         for s, r in reasons.items()
     ]
-    write_table(pd.DataFrame(rows), SLIDE_INDEX, tmp_path / "i.parquet", Provenance("index"))
+    write_table(pd.DataFrame(rows), PASS_INDEX, tmp_path / "i.parquet", Provenance("index"))
     slides = pd.DataFrame(rows)[["slide_id", "patient_id"]].assign(path="x", md5=None, size=None, mpp=None)
     write_table(slides, SLIDES, tmp_path / "slides.parquet", Provenance("slides"))
-    index_features([tmp_path / "i.parquet"], tmp_path / "slides.parquet", 1.0, tmp_path / "o.parquet", tmp_path / "f")
+    given = [tmp_path / "i.parquet"], tmp_path / "slides.parquet", "demo"
+    index_features(*given, 1.0, tmp_path / "o.parquet", tmp_path / "f")
     write_quarantine(tmp_path / "r", [LostRegion(s, f"P{s}", *r) for s, r in reasons.items()])
     assert (tmp_path / "r").read_bytes() == (tmp_path / "f").read_bytes()
     write_quarantine(tmp_path / "r", [])
