@@ -221,7 +221,7 @@ def test_only_what_has_something_to_be_fetched_is_asked(checkout: Any) -> None:
         return "no route to host" if "gdc" in url else ""
 
     checkout.complete()
-    found = look(checkout, reach)
+    found = look(checkout, reach, acquire__files={"raw/nobody_reads_it.gz": "TCGA.AAA.sampleMap/HiSeqV2.gz"})
     assert asked == [f"{URL}/status"] and failed(found) == ["network gdc"]
     assert "no route to host" in of(found, "network gdc")[0].fact
     (checkout.root / "data/weights/uni/pytorch_model.bin").unlink()

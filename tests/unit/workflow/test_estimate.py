@@ -30,8 +30,10 @@ from pathomix.workflow.rates import Measured, RuleTime, measured_rates, read_rat
 
 numbers = st.floats(0, 1e9)
 positive = st.floats(1e-3, 1e9)
+ranges = st.tuples(numbers, numbers).map(lambda pair: Amount(min(pair), max(pair)))
 amounts = st.one_of(
-    st.tuples(numbers, numbers).map(lambda pair: Amount(min(pair), max(pair))),
+    ranges,
+    st.tuples(ranges, st.text("abc", min_size=1, max_size=2)).map(lambda p: Amount(p[0].low, p[0].high, (p[1],))),
     st.text("abc", min_size=1, max_size=2).map(unknown),
 )
 
