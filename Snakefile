@@ -53,6 +53,10 @@ include: "rules/figures.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    check_weights(plan, read_registry(WEIGHTS), token="HF_TOKEN" in os.environ)
+
+
 rule all:
     default_target: True
     input:

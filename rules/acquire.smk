@@ -4,6 +4,10 @@ The simulated cohorts are acquired by the same rules, from an archive that the s
 """
 
 
+WEIGHTS = Path(workflow.basedir) / "resources" / "weights.yaml"
+WEIGHT_TARGETS = weight_targets(read_registry(WEIGHTS))
+
+
 rule lock_slides:
     input:
         lambda wildcards: plan.acquisition.archive_of(wildcards.cohort),
@@ -90,3 +94,29 @@ rule fetch_file:
     shell:
         "python workflow_scripts/fetch_files.py --threads {threads} --requests {params.json:q} {params.pins}"
         " {params.archive} --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule fetch_weights:
+    output:
+        f"{plan.cohorts.data}/{{weights}}",
+    log:
+        f"{R}/logs/fetch_weights/{{weights}}.log",
+    benchmark:
+        f"{R}/benchmarks/fetch_weights/{{weights}}.tsv"
+    wildcard_constraints:
+        weights=alternatives(WEIGHT_TARGETS),
+    conda:
+        "../envs/acquire.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=240,
+        downloads=1,
+    params:
+        code=plan.code("fetch_weights", data=[WEIGHTS]),
+        name=lambda wildcards: WEIGHT_TARGETS[wildcards.weights],
+        folder=plan.cohorts.data,
+        pins=f"{plan.cohorts.locks}/pins.yaml",
+    shell:
+        "python workflow_scripts/fetch_weights.py --threads {threads} {params.name:q} --output-dir {params.folder:q}"
+        " --pins {params.pins:q} > {log:q} 2>&1"

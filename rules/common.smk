@@ -1,5 +1,6 @@
 """Helpers the rules share; everything that can be tested without Snakemake lives in pathomix.workflow."""
 
+import os
 import re
 import shlex
 import sys
@@ -7,7 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
+from pathomix.acquire.weights import read_registry
 from pathomix.workflow.cohorts import COHORT_FILES
+from pathomix.workflow.needs import check_weights, weight_targets
 from pathomix.workflow.plan import ORACLES, Plan, as_json
 
 

@@ -179,12 +179,19 @@ class Missing:
     optional: bool = False
 
     @property
-    def is_open(self) -> bool:
-        """Whether a rule can fetch it without anybody's permission, to where it is expected."""
+    def is_fetchable(self) -> bool:
+        """Whether a rule can fetch it to where it is expected, given a token that is allowed to."""
         weight = self.weight
-        if weight is None or weight.gated or f"/{FOLDER}/{weight.name}" not in f"/{self.path}":
+        if weight is None or f"/{FOLDER}/{weight.name}" not in f"/{self.path}":
             return False
-        return not any(weight.reason_by_hand(file) for file in weight.files)
+        named = set(self.lacking) or {PurePosixPath(self.path).name}
+        files = [file for file in weight.files if file.file in named] or list(weight.files)
+        return not any(weight.reason_by_hand(file) for file in files)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a rule can fetch it without anybody's permission."""
+        return self.is_fetchable and self.weight is not None and not self.weight.gated
 
     @property
     def todo(self) -> str:

@@ -137,7 +137,7 @@ class CohortPlan:
                 )
         fetched = (FETCHED, "locks/", "resources/")
         own = [path for path in self.description_inputs(cohort) if not path.startswith(fetched)]
-        if own and not root.is_dir():
+        if own and not (self._root / root).is_dir():
             raise PathomixError(
                 f"cohort {cohort}: the folder with its tables does not exist",
                 offending=[root],

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from pathomix.acquire.weights import FOLDER, MissingWeightsError, Registry, missing_weights
+
 if TYPE_CHECKING:
     from pathomix.workflow.plan import Plan
 
@@ -79,3 +81,29 @@ def _of_row(plan: Plan, key: str, entry: Mapping[str, Any]) -> dict[str, Mapping
     for number, component in enumerate(entry.get("components", [])):
         found |= _of_row(plan, f"{key}.components[{number}]", component)
     return found
+
+
+def weight_targets(registry: Registry) -> dict[str, str]:
+    """Registered weights by every path below the data folder that may be named: their files, and the files' folder."""
+    found: dict[str, str] = {}
+    for weight in registry.weights.values():
+        folder = f"{FOLDER}/{weight.name}"
+        found |= dict.fromkeys([folder, *(f"{folder}/{file.file}" for file in weight.files)], weight.name)
+    return found
+
+
+def check_weights(plan: Plan, registry: Registry, *, token: bool) -> None:
+    """Refuse to begin where weights are missing that no rule can fetch.
+
+    Args:
+        plan: The plan.
+        registry: Known weights.
+        token: Whether the user has a token of the hub, which may open gated weights.
+
+    Raises:
+        MissingWeightsError: One line per file: name, licence, where to ask, where to put it.
+    """
+    missing = missing_weights(weight_entries(plan), plan.root, registry)
+    lost = [item for item in missing if not item.optional and not (item.is_open or (token and item.is_fetchable))]
+    if lost:
+        raise MissingWeightsError(lost)

@@ -110,7 +110,7 @@ def test_what_the_runs_of_path_gptomic_read(root: Path) -> None:
     assert plan.expression_vectors("pg_exp2", "pg_kirc") == ["results/tcga/expression_vectors/scgpt/pg_kirc.h5ad"]
     assert plan.expression_vectors("pg_exp1", "pg_kirc") == []
     assert plan.region_files("pg_exp1", "pg_kirc") == ["results/tcga/regions/pathomic/pg_kirc.h5"]
-    assert plan.method_weights("pg_exp1") == ["tables/weights/t2t_vit_14.pth"]
+    assert plan.method_weights("pg_exp1") == ["tables/weights/t2t_vit_14/81.5_T2T_ViT_14.pth.tar"]
     assert plan.embeddings("both_papers", "pg_slides", "pg_kirc")[0].startswith(
         "results/tcga/embeddings/gigapath/pg_kirc"
     )
