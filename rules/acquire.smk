@@ -3,7 +3,6 @@
 The simulated cohorts are acquired by the same rules, from an archive that the scripts serve over HTTP while they run.
 """
 
-
 WEIGHTS = Path(workflow.basedir) / "resources" / "weights.yaml"
 WEIGHT_TARGETS = weight_targets(read_registry(WEIGHTS))
 

@@ -12,7 +12,7 @@ from tests.workflow.conftest import Snakemake, planned
 
 CONFIG = ("--configfile", "tests/workflow/config.yaml")
 SLIDE_CONE = {"segment_tissue", "cut_tiles", "embed_tiles", "index_features"}
-VECTOR_CONE = {"train_representation", "embed_cohort", "explain_representation"}
+VECTOR_CONE = {"train_representation", "embed_cohort", "explain_representation", "draw_heatmaps"}
 REPORT_CONE = {"evaluate_study", "make_tables", "plot_kaplan_meier", "plot_forest", "write_report", "all"}
 
 
@@ -56,7 +56,8 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
         plan = dry_run(snakemake)
     finally:
         path.write_text(before)
-    assert set(plan) == SLIDE_CONE | REPORT_CONE | VECTOR_CONE | {"cut_regions", "plot_balance", "fit_method"}
+    pictures = {"contact_sheet", "probe_site", "plot_balance"}
+    assert set(plan) == SLIDE_CONE | REPORT_CONE | VECTOR_CONE | pictures | {"cut_regions", "fit_method"}
     # abmil and late_fusion, four probes of sim_a, one of the union, Path-GPTomic on tiles and on regions
     assert plan["fit_method"] == 9, "only the rows that read tiles or regions"
 
@@ -69,7 +70,15 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
         (
             "folds: 3",
             "folds: 4",
-            {"split_cohort", "unite_splits", "simulate_oracle", "write_texts", "fit_method", "plot_balance"}
+            {
+                "split_cohort",
+                "unite_splits",
+                "draw_splits",
+                "simulate_oracle",
+                "write_texts",
+                "fit_method",
+                "plot_balance",
+            }
             | VECTOR_CONE
             | REPORT_CONE,
             None,

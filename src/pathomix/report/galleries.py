@@ -29,7 +29,7 @@ KINDS: Mapping[str, Kind] = {
         "Slides",
         "Slides at a glance",
         "The first page of each cohort's contact sheet: quarantined and flagged slides come first. Tissue is outlined "
-        "in green, what was taken out of it (ink, out of focus) in another colour. Further pages lie beside it.",
+        "in green, what was taken out of it (ink, out of focus) in orange. Further pages lie beside it.",
     ),
     "smoothing": Kind(
         "Smoothing",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from pathomix.core.errors import PathomixError
-from pathomix.core.files import file_digest
+from pathomix.core.files import file_digest, write_json
 from pathomix.core.provenance import Provenance
 from pathomix.core.schemas import PATIENTS, PREDICTIONS, RUN_INDEX, SPLITS
 from pathomix.core.tables import read_table, write_table
@@ -74,6 +74,9 @@ def write_oracle_runs(
             folder = results / "runs" / place.study / name / place.cohort / f"{place.scheme}-{fold}" / "seed0"
             path = folder / "predictions.parquet"
             write_table(_predictions(split, truth[column], patients), PREDICTIONS, path, provenance)
+            # Nothing was fitted: the truth saw every patient because it made them.
+            facts = {"files": {path.name: file_digest(path)}, "fitted_on": {}, "provenance": provenance.to_dict()}
+            write_json(folder / "run.json", facts)
             rows.append(_index_row(place, name, int(str(fold)), path, results))
         index = results / "runs" / place.study / name / place.cohort / f"{place.scheme}.parquet"
         write_table(pd.DataFrame(rows), RUN_INDEX, index, Provenance("run_index", inputs=inputs))

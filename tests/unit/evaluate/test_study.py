@@ -57,6 +57,7 @@ def test_the_script_says_in_one_line_what_is_wrong(study, root):
     command = [sys.executable, str(root / "workflow_scripts/evaluate_study.py"), "--results", str(results)]
     command += ["--indices", str(indices[0]), "--parameters", '{"bootstrap": 7}']
     command += ["--folds", str(results / "f.parquet"), "--scores", str(results / "s.parquet")]
+    command += ["--leaks", str(results / "l.tsv")]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(root / "src"), "PATH": ""}
     )
