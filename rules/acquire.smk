@@ -114,8 +114,8 @@ rule fetch_weights:
     params:
         code=plan.code("fetch_weights", data=[WEIGHTS]),
         name=lambda wildcards: WEIGHT_TARGETS[wildcards.weights],
-        folder=plan.cohorts.data,
-        pins=f"{plan.cohorts.locks}/pins.yaml",
+        folder=lambda wildcards: plan.cohorts.data,
+        pins=lambda wildcards: f"{plan.cohorts.locks}/pins.yaml",
     shell:
         "python workflow_scripts/fetch_weights.py --threads {threads} {params.name:q} --output-dir {params.folder:q}"
         " --pins {params.pins:q} > {log:q} 2>&1"

@@ -121,7 +121,7 @@ rule draw_splits:
         runtime=30,
     params:
         code=plan.code("draw_splits"),
-        folder=f"{R}/figures/splits",
+        folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "python workflow_scripts/draw_splits.py --threads {threads} --audits {input:q}"
         " --output-dir {params.folder:q} > {log:q} 2>&1"

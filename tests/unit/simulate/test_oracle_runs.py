@@ -12,6 +12,7 @@ from pathomix.core.files import file_digest
 from pathomix.core.provenance import Provenance
 from pathomix.core.schemas import PATIENTS, PREDICTIONS, RUN_INDEX, SPLITS
 from pathomix.core.tables import read_table, write_table
+from pathomix.evaluate.leakage import declared_leaks
 from pathomix.simulate.oracle_runs import ORACLE_ROWS, Place, write_oracle_runs
 
 PLACE = Place("study", "sim_a", "five_fold")
@@ -47,6 +48,7 @@ def test_every_row_is_a_run_of_the_study(files: dict[str, Path], tmp_path: Path)
         f"runs/study/{name}/sim_a/five_fold.parquet"
         for name in ("oracle", "oracle_image", "oracle_expression", "oracle_alterations", "oracle_clinical")
     ]
+    assert declared_leaks(indices, tmp_path).empty, "each run says that nothing was fitted"
     truth = pd.read_parquet(files["truth"]).set_index("patient_id")
     for path, column in zip(indices, ORACLE_ROWS.values(), strict=True):
         index = read_table(path, RUN_INDEX)
