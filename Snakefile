@@ -54,7 +54,7 @@ include: "rules/report.smk"
 
 
 onstart:
-    check_weights(plan, read_registry(WEIGHTS), token="HF_TOKEN" in os.environ)
+    check_weights(plan, REGISTRY, token="HF_TOKEN" in os.environ)
 
 
 rule all:

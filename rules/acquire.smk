@@ -4,7 +4,8 @@ The simulated cohorts are acquired by the same rules, from an archive that the s
 """
 
 WEIGHTS = Path(workflow.basedir) / "resources" / "weights.yaml"
-WEIGHT_TARGETS = weight_targets(read_registry(WEIGHTS))
+REGISTRY = read_registry(WEIGHTS)
+WEIGHT_TARGETS = weight_targets(REGISTRY)
 
 
 rule lock_slides:

@@ -64,7 +64,7 @@ rule train_representation:
             plan.vectors.slide_encoder_of(wildcards.representation)
         ),
         folder=f"{R}/cohort/{{source}}",
-        texts=lambda wildcards, input: f"--texts {input.texts}" if input.texts else "",
+        texts=lambda wildcards, input: option("--texts", input.texts),
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/train_representation.py --threads {threads}"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from pathomix.cohort.slide_lock import LOCK_COLUMNS
+from pathomix.core.locks import LOCK_COLUMNS
 
 PLACEHOLDER_SIZE = 1_000_000_000
 NOTE = (

@@ -8,7 +8,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import write_text
+from pathomix.core.locks import LOCK_COLUMNS
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +49,6 @@ class LockedSlide:
     slide_id: str
     sample_id: str
     sample_type: str
-
-
-COLUMNS = tuple(f.name for f in fields(LockedSlide))
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,9 @@ def write_lock(lock: Lock, path: Path) -> None:
     """Write the table, and its header beside it."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
-    writer.writerow(COLUMNS)
+    writer.writerow(LOCK_COLUMNS)
     for slide in checked(lock.slides, str(path)):
-        writer.writerow(asdict(slide).values())
+        writer.writerow(getattr(slide, column) for column in LOCK_COLUMNS)
     unknown = sorted(set(lock.header) ^ set(HEADER_KEYS))
     if unknown:
         raise PathomixError(f"{path}: header keys are unknown or missing", offending=unknown, remedy=_AGAIN)
@@ -140,14 +138,14 @@ def read_lock(path: Path) -> Lock:
             rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, UnicodeDecodeError) as error:
         raise PathomixError(f"{path}: cannot be read ({error})", remedy=_AGAIN) from error
-    if not rows or tuple(rows[0]) != COLUMNS:
+    if not rows or tuple(rows[0]) != LOCK_COLUMNS:
         found = rows[0] if rows else []
-        raise PathomixError(f"{path}: the header is not {' '.join(COLUMNS)}", offending=found, remedy=_AGAIN)
+        raise PathomixError(f"{path}: the header is not {' '.join(LOCK_COLUMNS)}", offending=found, remedy=_AGAIN)
     slides = []
     for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(COLUMNS):
+        if len(row) != len(LOCK_COLUMNS):
             raise PathomixError(f"{path}: line {number} has {len(row)} cells", remedy=_AGAIN)
-        values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
+        values: dict[str, Any] = dict(zip(LOCK_COLUMNS, row, strict=True))
         if not re.fullmatch(r"\d+", values["size"]):
             raise PathomixError(f"{path}: line {number}: size is {values['size']!r}", remedy=_AGAIN)
         slides.append(LockedSlide(**{**values, "size": int(values["size"])}))
@@ -163,7 +161,7 @@ def compare(old: Lock, new: Lock) -> LockDiff:
     changed = []
     for a, b in both:
         if a.file_id == b.file_id and a != b:
-            names = [name for name in COLUMNS if getattr(a, name) != getattr(b, name)]
+            names = [name for name in LOCK_COLUMNS if getattr(a, name) != getattr(b, name)]
             was, now = (" ".join(f"{name} {getattr(s, name)}" for name in names) for s in (a, b))
             changed.append((a.slide_id, was, now))
     return LockDiff(

@@ -14,11 +14,7 @@ from pathomix.cohort.raw import RawTable, keyed_rows, read_raw
 from pathomix.cohort.specs import IdSpec, TableSpec
 from pathomix.core.barcodes import sample_type
 from pathomix.core.errors import PathomixError
-
-LOCK_COLUMNS = (
-    "file_id", "file_name", "md5", "size", "project", "patient_id", "slide_id", "sample_id", "sample_type",
-)  # fmt: skip
-"""Header of a slide lock."""
+from pathomix.core.locks import LOCK_COLUMNS
 
 # GDC's words for a sample type, and the code in the barcode.
 _SAMPLE_TYPES = {

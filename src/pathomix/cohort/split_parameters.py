@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pathomix.core import seeds
 from pathomix.core.errors import PathomixError
 
 _log = logging.getLogger(__name__)
@@ -151,6 +151,5 @@ def rows_of(fold: int, parts: Mapping[str, str]) -> pd.DataFrame:
 
 
 def derived_seed(seed: int, *path: object) -> int:
-    """A seed of its own for a step inside a scheme."""
-    key = "/".join(map(str, (seed, *path)))
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") >> 1
+    """A seed of its own for a step inside a scheme; 31 bits, which the solver takes."""
+    return seeds.derived_seed(seed, *path) >> 1

@@ -1,18 +1,11 @@
-"""Seeds: one integer per run, a private stream per use, and the global stream left as it was."""
+"""Torch's stream seeded for a while, and left as it was. Seeds themselves: `core.seeds`."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-
-
-def derived_seed(seed: int, *names: object) -> int:
-    """A seed for one use of a run's seed, so that adding a use never changes another."""
-    text = "/".join(str(part) for part in (seed, *names))
-    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.fitting import note_fitted
 from pathomix.core.parameters import filled
-from pathomix.core.seeding import derived_seed
+from pathomix.core.seeds import derived_seed
 from pathomix.methods.base import Method, Model, Task
 from pathomix.methods.build import build_method
 from pathomix.methods.per_task import PerTaskMethod, probability_frame, risk_frame, strata

@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.fitting import note_fitted
-from pathomix.core.seeding import derived_seed, seeded
+from pathomix.core.seeding import seeded
+from pathomix.core.seeds import derived_seed
 from pathomix.methods.bags import Arrange, Bags, TileScaling, with_tiles
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head, build_head

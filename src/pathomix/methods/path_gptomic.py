@@ -16,7 +16,8 @@ from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.fitting import note_fitted
 from pathomix.core.parameters import filled
-from pathomix.core.seeding import derived_seed, seeded
+from pathomix.core.seeding import seeded
+from pathomix.core.seeds import derived_seed
 from pathomix.methods.base import Model, Task
 from pathomix.methods.path_gptomic_inputs import Inputs, Reader
 from pathomix.methods.path_gptomic_settings import PathGPTomicSettings

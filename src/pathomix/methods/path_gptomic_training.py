@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pathomix.core.errors import PathomixError
-from pathomix.core.seeding import derived_seed
+from pathomix.core.seeds import derived_seed
 from pathomix.losses.cox import cox_loss
 from pathomix.methods.path_gptomic_inputs import Inputs
 from pathomix.methods.path_gptomic_regions import RegionRows

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import choice, filled
-from pathomix.core.seeding import derived_seed, seeded
+from pathomix.core.seeding import seeded
+from pathomix.core.seeds import derived_seed
 from pathomix.methods.bags import Arrange, thinned
 from pathomix.methods.base import Task
 from pathomix.methods.blocks import BLOCKS

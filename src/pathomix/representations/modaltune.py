@@ -18,7 +18,8 @@ from pathomix.cohort.cases import Cases
 from pathomix.core.errors import PathomixError
 from pathomix.core.fitting import note_carried, note_fitted
 from pathomix.core.parameters import filled
-from pathomix.core.seeding import derived_seed, seeded
+from pathomix.core.seeding import seeded
+from pathomix.core.seeds import derived_seed
 from pathomix.foundation.build import SlideEncoders
 from pathomix.foundation.layout import Layout
 from pathomix.foundation.parameters import SlideEncoderParameters

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathomix.core.errors import PathomixError
-from pathomix.core.seeding import derived_seed, seeded
+from pathomix.core.seeding import seeded
+from pathomix.core.seeds import derived_seed
 from pathomix.losses.text_alignment import text_alignment_loss
 from pathomix.nn.modaltune import ModalTune, backward_by_task
 from pathomix.representations.modaltune_data import Batch, CaseInputs

@@ -22,7 +22,7 @@ from pathomix.core.files import content_key, file_digest
 from pathomix.core.fitting import Fit, Guard, recording
 from pathomix.core.provenance import METADATA_KEY, Provenance
 from pathomix.core.schemas import MODEL_HISTORY, MODEL_INDEX
-from pathomix.core.seeding import derived_seed
+from pathomix.core.seeds import derived_seed
 from pathomix.core.tables import write_table
 from pathomix.core.units import read_record, split_key, write_arrays, write_record
 from pathomix.representations.base import Embedding, FittedRepresentation, Representation

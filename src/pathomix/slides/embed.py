@@ -35,7 +35,7 @@ from pathomix.slides.engine.partial import Layout, PartialFile
 from pathomix.slides.engine.plan import Tiling
 from pathomix.slides.engine.run import Engine, Sink, SlideTask, start_pool
 from pathomix.slides.stage import Row, coords_path, joined_rows, parameters_from, run_stage, slide_folder, slide_path
-from pathomix.slides.tiles import tiling_name
+from pathomix.slides.tilings import tiling_name
 
 log = logging.getLogger(__name__)
 

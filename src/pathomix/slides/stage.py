@@ -65,7 +65,7 @@ def slide_folder(results: Path, slide_id: str) -> Path:
 
 
 def coords_path(results: Path, slide_id: str, tiling: str) -> Path:
-    """Coordinate file of a slide under one tiling (`pathomix.slides.tiles.tiling_name`)."""
+    """Coordinate file of a slide under one tiling (`pathomix.slides.tilings.tiling_name`)."""
     return slide_folder(results, slide_id) / f"{tiling}.coords.h5"
 
 

@@ -12,14 +12,10 @@ from shapely.geometry.base import BaseGeometry
 
 from pathomix.core.errors import PathomixError
 from pathomix.slides.scale import Scale
+from pathomix.slides.tilings import tiling_name
 
 _AREA_TOLERANCE = 1e-9
 FLAG_PADDED = 2
-
-
-def tiling_name(size: int, mpp: float) -> str:
-    """Name of a tiling, in file names: ``256px_0.5mpp``."""
-    return f"{size}px_{mpp:g}mpp"
 
 
 @dataclass(frozen=True)

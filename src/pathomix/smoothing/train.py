@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pathomix.core.errors import PathomixError
-from pathomix.core.seeding import derived_seed, seeded
+from pathomix.core.seeding import seeded
+from pathomix.core.seeds import derived_seed
 from pathomix.nn.smoother import Smoother
 from pathomix.smoothing.parameters import TrainingSettings
 from pathomix.smoothing.pool import Rows

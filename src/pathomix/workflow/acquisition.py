@@ -25,6 +25,7 @@ class AcquisitionPlan:
             below `folder`.
         pins: File of pins; empty where a simulated archive stands in, which has nothing to be held to.
         archive: Folder of the simulated archive, empty without one.
+        locked: Cohorts whose slides come by a lock.
 
     Raises:
         PathomixError: A cohort reads fetched files from another folder than they are fetched to, or files of no known
@@ -40,6 +41,7 @@ class AcquisitionPlan:
         self.parallel: int = section["parallel"]
         self.token_env: str = section["token_env"]
         self.files: dict[str, str] = dict(section["files"])
+        self.locked = [cohort for cohort in cohorts.described if cohorts.lock_paths(cohort)]
         for cohort, entry in cohorts.described.items():
             named = [path for path in cohorts.description_inputs(cohort) if path.startswith(FETCHED)]
             if (named or cohorts.lock_paths(cohort)) and entry["root"] != self.folder:
@@ -61,11 +63,6 @@ class AcquisitionPlan:
     def lock(self, cohort: str) -> str:
         """Slide lock of a cohort."""
         return self._cohorts.lock_paths(cohort)[0]
-
-    @property
-    def locked(self) -> list[str]:
-        """Cohorts whose slides come by a lock."""
-        return [cohort for cohort in self._cohorts.described if self._cohorts.lock_paths(cohort)]
 
     def slide_indices(self, cohort: str, shard: str) -> list[str]:
         """What says that a shard's slides have been fetched, for a cohort whose slides come by a lock."""

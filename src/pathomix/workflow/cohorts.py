@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pathomix.cohort.cases import CASE_FILES
-from pathomix.cohort.description import Description, input_paths, lock_files, read_description
+from pathomix.cohort.description import input_paths, lock_files, read_description
 from pathomix.core.errors import PathomixError
 from pathomix.simulate.parameters import Parameters as Simulation
 from pathomix.workflow.settings import check_known
@@ -67,8 +67,8 @@ class CohortPlan:
         }
         for name, members in self.unions.items():
             check_known(members, self.described, f"cohorts.{name}.union", "cohorts")
-        for name in self.described:
-            self._description(name)
+        self._descriptions = {name: read_description(root / e["description"]) for name, e in self.described.items()}
+        self._shards = {name: self._count_shards(name) for name in self.described}
         if self.simulation:
             Simulation.from_dict(self.simulation)
 
@@ -123,7 +123,7 @@ class CohortPlan:
         root = Path(self.described[cohort]["root"])
         if not self.is_simulated(cohort):
             self._check_present(cohort, root)
-        return [str(path) for path in input_paths(self._description(cohort), cohort, root, locks=self.locks).values()]
+        return [str(path) for path in input_paths(self._descriptions[cohort], cohort, root, locks=self.locks).values()]
 
     def _check_present(self, cohort: str, root: Path) -> None:
         for lock in self.lock_paths(cohort):
@@ -157,7 +157,11 @@ class CohortPlan:
         return " ".join(f"--member {m} {path.format(member=m)}" for m in self.unions[union])
 
     def shards(self, cohort: str) -> int:
-        """Number of shards of a cohort's slides.
+        """Number of shards of a cohort's slides."""
+        return self._shards[cohort]
+
+    def _count_shards(self, cohort: str) -> int:
+        """As `slides.shards` says, or by the length of the lock.
 
         With `slides.slides_per_job` and a lock that says how many slides there are: a power of two, so that a few
         slides more do not deal all of them out anew. Else `slides.shards`.
@@ -171,14 +175,11 @@ class CohortPlan:
 
     def lock_paths(self, cohort: str) -> list[str]:
         """Slide lock of a cohort and what stands beside it, relative to the repository; empty without a lock."""
-        return [f"{self.locks}/{file}" for file in lock_files(self._description(cohort), cohort)]
-
-    def _description(self, cohort: str) -> Description:
-        return read_description(self._root / self.described[cohort]["description"])
+        return [f"{self.locks}/{file}" for file in lock_files(self._descriptions[cohort], cohort)]
 
     def description_inputs(self, cohort: str) -> list[str]:
         """Files a cohort's description names, as it names them."""
-        return list(input_paths(self._description(cohort), cohort, ""))
+        return list(input_paths(self._descriptions[cohort], cohort, ""))
 
     def slide_root(self, cohort: str) -> str:
         """Folder the slide paths of a cohort are relative to."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from pathomix.core.errors import PathomixError
 from pathomix.slides.encoders.entries import check_entry, modules_of, tiling_of
+from pathomix.slides.tilings import tiling_name
 from pathomix.workflow.cohorts import CohortPlan
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
 
@@ -29,6 +30,7 @@ class SlidePlan:
         tiles: Overlap and least tissue of every tiling.
         encoders: Tile encoders by name, paths written out.
         passes: Encoders that share one decoding of the slides, by name of the pass; every encoder is in one.
+        tilings: Tile edge in pixels and µm per pixel of every tiling in use, by name.
         engine: Parameters of the embedding engine.
         max_lost_share: Largest share of a cohort's patients that may lose all their slides.
 
@@ -56,6 +58,9 @@ class SlidePlan:
         check_parameters(self.engine, parameter_names(source, *_ENGINE), "embedding")
         for name, entry in self.encoders.items():
             check_entry(name, entry)
+        shapes = {name: tiling_of(entry) for name, entry in self.encoders.items()}
+        self._tiling_of = {name: tiling_name(*shape) for name, shape in shapes.items()}
+        self.tilings = {self._tiling_of[name]: shape for name, shape in shapes.items()}
         self.passes = self._filled_passes(embedding.get("passes", {}))
         check_known(self._imported, self.tilings, "slides.imported", "encoders, as the tiling of one")
 
@@ -78,14 +83,8 @@ class SlidePlan:
     # tilings
 
     def tiling(self, encoder: str) -> str:
-        """Name of the tiling an encoder reads; `pathomix.slides.tiles.tiling_name`."""
-        size, mpp = tiling_of(self.encoders[encoder])
-        return f"{size}px_{mpp:g}mpp"
-
-    @property
-    def tilings(self) -> dict[str, tuple[int, float]]:
-        """Tile edge in pixels and µm per pixel of every tiling in use."""
-        return {self.tiling(name): tiling_of(entry) for name, entry in self.encoders.items()}
+        """Name of the tiling an encoder reads."""
+        return self._tiling_of[encoder]
 
     def imported(self, tiling: str) -> list[str]:
         """Pattern of the coordinate files that are taken instead of cutting, with ``{slide_id}`` in it."""

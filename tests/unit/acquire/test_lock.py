@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from pathomix.acquire.lock import (
-    COLUMNS,
     HEADER_KEYS,
     Lock,
     LockedSlide,
@@ -20,6 +19,7 @@ from pathomix.acquire.lock import (
     write_lock,
 )
 from pathomix.core.errors import PathomixError
+from pathomix.core.locks import LOCK_COLUMNS
 
 HEADER = {**dict.fromkeys(HEADER_KEYS, ""), "projects": ["TCGA-AAA"], "filters": {"op": "and"}}
 
@@ -78,7 +78,7 @@ def test_malformed_slides_are_neither_written_nor_read(tmp_path: Path, fact: str
     assert not path.exists()
     if "\t" not in "".join(s.file_name for s in BAD[fact]):
         rows = ["\t".join(map(str, dataclasses.astuple(s))) for s in BAD[fact]]
-        path.write_text("\n".join(["\t".join(COLUMNS), *rows]) + "\n")
+        path.write_text("\n".join(["\t".join(LOCK_COLUMNS), *rows]) + "\n")
         with pytest.raises(PathomixError, match=fact.strip()):
             read_lock(path)
 
@@ -88,8 +88,8 @@ def test_malformed_slides_are_neither_written_nor_read(tmp_path: Path, fact: str
     [
         ("", "header is not"),
         ("file_id\tmd5\n", "header is not"),
-        ("\t".join(COLUMNS) + "\na\tb\n", "line 2 has 2 cells"),
-        ("\t".join(COLUMNS) + "\na\tb\tc\t1.5\tp\tq\tr\ts\tt\n", "line 2: size is '1.5'"),
+        ("\t".join(LOCK_COLUMNS) + "\na\tb\n", "line 2 has 2 cells"),
+        ("\t".join(LOCK_COLUMNS) + "\na\tb\tc\t1.5\tp\tq\tr\ts\tt\n", "line 2: size is '1.5'"),
     ],
 )
 def test_malformed_files(tmp_path: Path, text: str, fact: str) -> None:

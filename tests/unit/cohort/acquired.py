@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from pathomix.cohort.importer import GeneTools, build_cohort
-from pathomix.cohort.slide_lock import LOCK_COLUMNS
+from pathomix.core.locks import LOCK_COLUMNS
 from pathomix.genomics.gene_sets import read_measured
 from pathomix.genomics.pathway_sets import select_sets
 from pathomix.genomics.symbols import AliasTable

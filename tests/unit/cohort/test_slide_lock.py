@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from pathomix.cohort.import_log import ImportLog
-from pathomix.cohort.slide_lock import LOCK_COLUMNS, read_slide_lock
+from pathomix.cohort.slide_lock import read_slide_lock
 from pathomix.cohort.specs import IdSpec
 from pathomix.core.errors import PathomixError
+from pathomix.core.locks import LOCK_COLUMNS
 
 MD5 = "0123456789abcdef" * 2
 

@@ -19,7 +19,7 @@ from pathomix.slides.embed import embed_shard
 from pathomix.slides.encoders.encoder import build_encoder
 from pathomix.slides.segment import segment_shard
 from pathomix.slides.stage import coords_path
-from pathomix.slides.tiles import tiling_name
+from pathomix.slides.tilings import tiling_name
 
 QUICK = {"model": "timm", "timm": "test_resnet", "seed": 0, "tile_size": 64, "mpp": 1.0, "input_size": 64,
          "stages": [0, 1], "pooling": "mean_std"}  # fmt: skip

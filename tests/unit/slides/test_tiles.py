@@ -19,8 +19,8 @@ from pathomix.slides.tiles import (
     TileParameters,
     given_tiles,
     select_tiles,
-    tiling_name,
 )
+from pathomix.slides.tilings import tiling_name
 
 
 def brute_starts(canvas, size, overlap, target, base):

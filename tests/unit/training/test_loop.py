@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from pathomix.core.errors import PathomixError
-from pathomix.core.seeding import derived_seed, seeded
+from pathomix.core.seeding import seeded
+from pathomix.core.seeds import derived_seed
 from pathomix.training.batches import batches
 from pathomix.training.loop import Hooks, Recipe, optimise
 

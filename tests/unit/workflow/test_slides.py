@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pathomix.core.errors import PathomixError
-from pathomix.slides.tiles import tiling_name
+from pathomix.slides.tilings import tiling_name
 from pathomix.workflow.cohorts import CohortPlan
 from pathomix.workflow.slides import SlidePlan
 

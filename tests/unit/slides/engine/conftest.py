@@ -18,7 +18,8 @@ from pathomix.core.tables import read_table, write_table
 from pathomix.slides.coords import interchange_attributes, write_coords
 from pathomix.slides.reader import choose_level, open_slide
 from pathomix.slides.stage import coords_path
-from pathomix.slides.tiles import Grid, TileParameters, Tiles, tiling_name
+from pathomix.slides.tiles import Grid, TileParameters, Tiles
+from pathomix.slides.tilings import tiling_name
 
 TINY = {"model": "timm", "timm": "test_resnet", "input_size": 64, "stages": [0, 1], "pooling": "mean_std"}
 SCRIPT = Path(__file__).resolve().parents[4] / "workflow_scripts" / "embed_tiles.py"
