@@ -60,5 +60,5 @@ onstart:
 rule all:
     default_target: True
     input:
-        plan.targets(),
+        plan.report.targets(),
     localrule: True

@@ -7,15 +7,15 @@ rule plot_smoothing:
         predictions=f"{R}/smoothing/{{smoothing}}/validation.parquet",
         before=lambda wildcards: [
             plan.expression.raw_vectors(wildcards.smoothing, cohort)
-            for cohort in plan.smoothed_cohorts(wildcards.smoothing)
+            for cohort in plan.report.smoothed_cohorts(wildcards.smoothing)
         ],
         after=lambda wildcards: [
             plan.expression.vectors(wildcards.smoothing, cohort)
-            for cohort in plan.smoothed_cohorts(wildcards.smoothing)
+            for cohort in plan.report.smoothed_cohorts(wildcards.smoothing)
         ],
         patients=lambda wildcards: [
             f"{R}/cohort/{cohort}/patients.parquet"
-            for cohort in plan.smoothed_cohorts(wildcards.smoothing)
+            for cohort in plan.report.smoothed_cohorts(wildcards.smoothing)
         ],
     output:
         multiext(f"{R}/figures/smoothing/{{smoothing}}/validation", ".pdf", ".png"),
@@ -32,7 +32,7 @@ rule plot_smoothing:
         runtime=30,
     params:
         code=plan.code("plot_smoothing"),
-        cohorts=lambda wildcards: plan.smoothed_cohorts(wildcards.smoothing),
+        cohorts=lambda wildcards: plan.report.smoothed_cohorts(wildcards.smoothing),
         folder=f"{R}/figures/smoothing/{{smoothing}}",
     shell:
         "python workflow_scripts/plot_smoothing.py --threads {threads} --name {wildcards.smoothing:q}"
@@ -105,10 +105,10 @@ rule draw_heatmaps:
 
 rule draw_splits:
     input:
-        plan.audits(),
+        plan.report.audits(),
     output:
-        plan.split_figures(),
-        [Path(figure).with_suffix(".pdf") for figure in plan.split_figures()],
+        plan.report.split_figures(),
+        [Path(figure).with_suffix(".pdf") for figure in plan.report.split_figures()],
     log:
         f"{R}/logs/draw_splits.log",
     benchmark:

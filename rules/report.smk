@@ -77,7 +77,7 @@ rule make_tables:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("make_tables", data=plan.templates),
+        code=plan.code("make_tables", data=plan.report.templates),
         cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
         published=lambda wildcards: as_json(plan.published(wildcards.study)),
@@ -166,7 +166,7 @@ rule write_profiles:
 
 rule write_report:
     input:
-        **plan.report_inputs(),
+        **plan.report.inputs(),
     output:
         f"{R}/report/index.html",
     log:
@@ -180,14 +180,14 @@ rule write_report:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("write_report", data=plan.templates),
-        studies=plan.report_studies(),
+        code=plan.code("write_report", data=plan.report.templates),
+        studies=plan.report.study_options(),
         config=lambda wildcards: as_json(plan.config),
         left_out=lambda wildcards: as_json(plan.left_out),
         profiles=lambda wildcards, input: option("--profiles", input.profiles),
         probes=lambda wildcards, input: option("--site-probe", input.probes),
         galleries=lambda wildcards, input: " ".join(
-            option(f"--gallery {kind}", input[kind]) for kind in plan.galleries()
+            option(f"--gallery {kind}", input[kind]) for kind in plan.report.galleries()
         ),
     shell:
         "python workflow_scripts/write_report.py --threads {threads} {params.studies}"

@@ -127,7 +127,7 @@ def check_tables(plan: Plan) -> list[Finding]:
             found.append(Finding(OK, "overrides", f"{file}: {len(read_overrides(plan.root / file))} slides"))
         except PathomixError as error:
             found.append(Finding(FAIL, "overrides", _without_remedy(error), error.remedy))
-    published = {file for study in plan.reported for file in plan.published_files(study)}
+    published = {file for study in plan.report.studies for file in plan.published_files(study)}
     gone = sorted(file for file in published if not (plan.root / file).is_file())
     return [*found, *(Finding(FAIL, "published values", f"{file} is not there", "correct the path") for file in gone)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +12,10 @@ if TYPE_CHECKING:
     from pathomix.workflow.plan import Plan
 
 
-def reported_rows(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Study and method of every reported row."""
-    for study in plan.reported:
-        for method in plan.studies[study]["methods"]:
-            yield study, method
-
-
 def needed_cohorts(plan: Plan) -> list[str]:
     """Described cohorts that reported rows are tested or trained on, in the order of the configuration."""
     named = set(plan.cohorts.simulation.get("cohorts", {}))
-    for study, method in reported_rows(plan):
+    for study, method in plan.report.rows():
         cohorts = [*plan.studies[study]["cohorts"], plan.methods[method].get("source")]
         named |= {member for cohort in cohorts if cohort for member in plan.cohorts.members(cohort)}
     return [cohort for cohort in plan.cohorts.described if cohort in named]
@@ -30,8 +23,8 @@ def needed_cohorts(plan: Plan) -> list[str]:
 
 def needed_features(plan: Plan) -> dict[str, list[str]]:
     """Tile encoders that reported rows read, each with the described cohorts it is run on."""
-    indices = {path for path in plan.quarantines if "/features/" in path}
-    for study, method in reported_rows(plan):
+    indices = {path for path in plan.report.quarantines if "/features/" in path}
+    for study, method in plan.report.rows():
         entry = plan.methods[method]
         for cohort in plan.studies[study]["cohorts"]:
             indices |= set(plan.features(method, cohort))
@@ -57,7 +50,7 @@ def weight_entries(plan: Plan) -> dict[str, Mapping[str, Any]]:
     if entries:
         for network, path in plan.slides.tissue.get("masker_weights", {}).items():
             entries[f"slides.tissue.masker_weights.{network}"] = {"network": network, "weights": path}
-    for _, method in reported_rows(plan):
+    for _, method in plan.report.rows():
         entries |= _of_row(plan, f"methods.{method}", plan.methods[method])
     return entries
 

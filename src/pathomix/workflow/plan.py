@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from pathomix.workflow.cohorts import CohortPlan
 from pathomix.workflow.digest import script_digest
 from pathomix.workflow.expression import ExpressionPlan
 from pathomix.workflow.regions import RegionPlan
+from pathomix.workflow.reported import Report
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
 from pathomix.workflow.slides import SlidePlan
 from pathomix.workflow.vectors import VectorPlan
@@ -86,8 +86,9 @@ class Plan:
         for name, why in self.left_out.items():
             log.warning("row %s is left out: %s", name, why)
         self.studies = {name: self._present(name, entry) for name, entry in config["studies"].items()}
-        self.reported: list[str] = config.get("report", list(self.studies))
-        check_known(self.reported, self.studies, "report", "studies")
+        reported: list[str] = config.get("report", list(self.studies))
+        check_known(reported, self.studies, "report", "studies")
+        self.report = Report(self, reported)
 
     def _present(self, name: str, study: Mapping[str, Any]) -> dict[str, Any]:
         """The study without the rows that are left out."""
@@ -252,7 +253,7 @@ class Plan:
             "roots": [self.cohorts.slide_root(member) for member in members],
         }
 
-    # targets
+    # studies
 
     def study_cells(self, study: str, cohort: str | None = None) -> list[str]:
         """Run indices of a study (of one cohort): one per method, and the oracles of simulated cohorts."""
@@ -279,146 +280,11 @@ class Plan:
         given = self.published(study)
         return [given["file"]] if given else []
 
-    def report_figures(self, study: str) -> list[str]:
-        """Figures of a study the report shows."""
-        folder = f"{self.results}/figures/{study}"
-        entry = self.studies[study]
-        curves = [f"kaplan_meier_{cohort}" for cohort in entry["cohorts"]] if "survival" in entry["tasks"] else []
-        balances = [f"balance_{cohort}" for cohort in entry["cohorts"] if self.balance_cells(study, cohort)]
-        names = [*(f"forest_{task}" for task in entry["tasks"]), *curves, *balances]
-        return [f"{folder}/{name}.png" for name in names]
-
     def balance_cells(self, study: str, cohort: str) -> list[str]:
         """Run indices of the study's rows that log how their modalities are balanced."""
         entry = self.studies[study]
         rows = [name for name in entry["methods"] if self.methods[name]["method"] == "path_gptomic"]
         return [f"{self.results}/runs/{study}/{name}/{cohort}/{entry['scheme']}.parquet" for name in rows]
-
-    def smoothed_cohorts(self, smoothing: str) -> list[str]:
-        """Cohorts of the reported rows that read the smoothed vectors."""
-        entries = [self.studies[study] for study in self.reported]
-        read = {
-            cohort
-            for entry in entries
-            for name in entry["methods"]
-            if self.methods[name].get("expression_vectors") == smoothing
-            for cohort in entry["cohorts"]
-        }
-        return [cohort for cohort in [*self.cohorts.unions, *self.cohorts.described] if cohort in read]
-
-    def smoothing_figures(self) -> list[str]:
-        """Figures of every smoothing that reported rows read."""
-        used = [name for name in self.expression.smoothing if self.smoothed_cohorts(name)]
-        folder = f"{self.results}/figures/smoothing"
-        return [f"{folder}/{name}/{figure}.png" for name in used for figure in ("validation", "patients")]
-
-    def report_studies(self) -> str:
-        """The report's study options: name, folders of tables and figures, scores."""
-        r = self.results
-        return " ".join(
-            f"--study {s} {r}/tables/{s} {r}/figures/{s} {r}/evaluation/{s}/scores.parquet" for s in self.reported
-        )
-
-    @property
-    def _profiled(self) -> bool:
-        """Whether a row has fidelity profiles."""
-        return self.vectors.profiled or any(e["method"] == "path_gptomic" for e in self.methods.values())
-
-    @property
-    def templates(self) -> list[Path]:
-        """Templates the report package reads: code by another name."""
-        return sorted((self.source / "pathomix" / "report" / "templates").glob("*"))
-
-    @property
-    def reported_splits(self) -> list[tuple[str, str]]:
-        """Cohort and scheme of every split that reported studies use."""
-        entries = [self.studies[study] for study in self.reported]
-        return list(dict.fromkeys((cohort, entry["scheme"]) for entry in entries for cohort in entry["cohorts"]))
-
-    def audits(self) -> list[str]:
-        """Audits of the reported splits."""
-        return [f"{self.results}/splits/{cohort}/{scheme}.audit.json" for cohort, scheme in self.reported_splits]
-
-    def split_figures(self) -> list[str]:
-        """Figures of the reported splits."""
-        return [f"{self.results}/figures/splits/splits_{c}_{s}.png" for c, s in self.reported_splits]
-
-    def site_probes(self) -> list[str]:
-        """Site probes of every encoder on the cohorts whose tiles reported rows read."""
-        pairs = {
-            (encoder, member)
-            for study in self.reported
-            for cohort in self.studies[study]["cohorts"]
-            for member in self.cohorts.members(cohort)
-            for method in self.studies[study]["methods"]
-            if (encoder := self.methods[method].get("encoder"))
-        }
-        return [f"{self.results}/evaluation/site_probe/{encoder}/{cohort}.parquet" for encoder, cohort in sorted(pairs)]
-
-    def pictured_cohorts(self) -> list[str]:
-        """Cohorts whose slides reported rows read."""
-        entries = [self.studies[study] for study in self.reported]
-        read = {
-            member
-            for entry in entries
-            for cohort in entry["cohorts"]
-            for member in self.cohorts.members(cohort)
-            if any(self._reads_slides(method) for method in entry["methods"])
-        }
-        return [cohort for cohort in self.cohorts.described if cohort in read]
-
-    def _reads_slides(self, method: str) -> bool:
-        entry = self.methods[method]
-        return bool({"encoder", "representation"} & set(entry)) or entry.get("regions") in self.regions.cut
-
-    def galleries(self) -> dict[str, list[str]]:
-        """Figures of the report that belong to no study, by kind."""
-        sheets = [f"{self.results}/figures/slides/{cohort}/page-001.png" for cohort in self.pictured_cohorts()]
-        return {"splits": self.split_figures(), "slides": sheets, "smoothing": self.smoothing_figures()}
-
-    def report_inputs(self) -> dict[str, list[str]]:
-        """Everything the report reads, by kind."""
-        tables = [f"{self.results}/tables/{s}/{t}.csv" for s in self.reported for t in self.studies[s]["tasks"]]
-        return {
-            "tables": tables,
-            "figures": [figure for study in self.reported for figure in self.report_figures(study)],
-            **self.galleries(),
-            "probes": self.site_probes(),
-            "leaks": [f"{self.results}/evaluation/{study}/declared_leaks.tsv" for study in self.reported],
-            "scores": [f"{self.results}/evaluation/{study}/scores.parquet" for study in self.reported],
-            "quarantines": self.quarantines,
-            "profiles": [f"{self.results}/tables/profiles.csv"] if self._profiled else [],
-            "oracles": [file for file in self.cohorts.simulated_tables() if file.endswith("oracle.json")],
-        }
-
-    @cached_property
-    def quarantines(self) -> list[str]:
-        """Quarantine lists of every cohort and of every encoder in use."""
-        entries = [self.studies[study] for study in self.reported]
-        named = {member for e in entries for cohort in e["cohorts"] for member in self.cohorts.members(cohort)}
-        # Simulated cohorts no study uses yet are still built, so that the whole shoebox is there.
-        used = sorted(named | set(self.cohorts.simulation.get("cohorts", {})))
-        indices = {
-            f"{self.results}/features/{self.methods[method]['encoder']}/{cohort}.quarantine.tsv"
-            for entry in entries
-            for method in entry["methods"]
-            if "encoder" in self.methods[method]
-            for cohort in used
-        }
-        indices |= {
-            f"{self.results}/regions/{self.methods[method]['regions']}/{member}.quarantine.tsv"
-            for entry in entries
-            for method in entry["methods"]
-            if "regions" in self.methods[method]
-            for cohort in entry["cohorts"]
-            for member in self.cohorts.members(cohort)
-        }
-        return [*(f"{self.results}/cohort/{cohort}/quarantine.tsv" for cohort in used), *sorted(indices)]
-
-    def targets(self) -> list[str]:
-        """Everything `snakemake` makes without a target on the command line."""
-        explained = [f"{self.results}/explanations/{name}/heatmaps/heatmaps.parquet" for name in self.explanations]
-        return [f"{self.results}/report/index.html", *self.quarantines, *explained]
 
 
 def _method_modules(entry: Mapping[str, Any]) -> set[str]:
