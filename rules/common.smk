@@ -19,9 +19,10 @@ def alternatives(names):
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
-def option(name, files):
-    """A command-line option with its files, nothing where there are none."""
-    return f"{name} {shlex.join(files)}" if files else ""
+def option(name, values):
+    """A command-line option with its values, nothing where there are none."""
+    values = list(values)
+    return f"{name} {shlex.join(values)}" if values else ""
 
 
 def folders(files):

@@ -13,6 +13,9 @@ rule fit_method:
         ),
         regions=lambda wildcards: plan.region_files(wildcards.method, wildcards.cohort),
         weights=lambda wildcards: plan.method_weights(wildcards.method),
+        inner=lambda wildcards: plan.tuning.files(
+            wildcards.method, wildcards.cohort, wildcards.scheme
+        ),
         splits=f"{R}/splits/{{cohort}}/{{scheme}}.parquet",
     output:
         f"{R}/runs/{{study}}/{{method}}/{{cohort}}/{{scheme}}.parquet",
@@ -37,6 +40,10 @@ rule fit_method:
         ),
         regions=lambda wildcards, input: option("--regions", input.regions),
         weights=lambda wildcards, input: option("--weights", input.weights),
+        inner=lambda wildcards, input: option("--inner", input.inner),
+        tuning=lambda wildcards: option(
+            "--tuning", filter(None, [plan.tuning.parameters(wildcards.method)])
+        ),
         token=lambda wildcards: plan.token_option(wildcards.method),
         seeds=lambda wildcards: ",".join(
             map(str, plan.seeds(wildcards.study, wildcards.method))
@@ -47,6 +54,6 @@ rule fit_method:
         "python workflow_scripts/fit_method.py --threads {threads} --study {wildcards.study:q}"
         " --method {wildcards.method:q} --parameters {params.json:q} --code-digest {params.code}"
         " --cohort {wildcards.cohort:q} --cohort-dir {params.folder:q} {params.features} {params.vectors} {params.token}"
-        " {params.expression} {params.regions} {params.weights}"
+        " {params.expression} {params.regions} {params.weights} {params.inner} {params.tuning}"
         " --splits {input.splits:q} --scheme {wildcards.scheme:q} --seeds {params.seeds} --tasks {params.tasks}"
         " --results {params.results:q} --index {output:q} > {log:q} 2>&1"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pathomix.core import script
+
+if TYPE_CHECKING:
+    from pathomix.methods.tuning import Tuning
 
 
 def main(options: argparse.Namespace) -> None:
@@ -63,7 +67,22 @@ def main(options: argparse.Namespace) -> None:
         slides=options.cohort_dir / "slides.parquet",
         features=options.features or (),
     )
-    run_cell(cell, cases, splits, options.results, options.index, vectors, check)
+    run_cell(cell, cases, splits, options.results, options.index, vectors, check, _tuning(options))
+
+
+def _tuning(options: argparse.Namespace) -> Tuning | None:
+    from pathomix.cohort.inner_splits import INNER_SPLITS
+    from pathomix.core.errors import PathomixError
+    from pathomix.core.tables import read_table
+    from pathomix.methods.tuning import Tuning
+
+    if options.tuning is None and options.inner is None:
+        return None
+    if options.tuning is None or options.inner is None:
+        raise PathomixError("--tuning and --inner go together", remedy="give both for a tuned row, else neither")
+    if set(options.tuning) != {"grid", "budget"}:
+        raise PathomixError("--tuning is not a grid and a budget", remedy='give {"grid": {...}, "budget": ...}')
+    return Tuning(**options.tuning, inner=read_table(options.inner, INNER_SPLITS))
 
 
 def _by_seed(seeds: tuple[int, ...], paths: list[Path]) -> dict[int, Path]:
@@ -114,6 +133,12 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--weights", type=Path, nargs="+", help="files of the encoder the method tunes: a new file is a new run"
     )
+    arguments.add_argument(
+        "--tuning",
+        type=script.json_object,
+        help="JSON object grid and budget, where settings are chosen by inner folds",
+    )
+    arguments.add_argument("--inner", type=Path, help="splits/<cohort>/<scheme>.inner.parquet, together with --tuning")
     arguments.add_argument("--token", default="general", help="which of the vectors of a patient")
     arguments.add_argument("--splits", required=True, type=Path)
     arguments.add_argument("--scheme", required=True)

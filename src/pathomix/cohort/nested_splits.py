@@ -14,25 +14,15 @@ from typing import Any
 
 import pandas as pd
 
+from pathomix.cohort.inner_splits import INNER_SPLITS
 from pathomix.cohort.split_audit import audit_path, audit_splits
 from pathomix.cohort.split_parameters import derived_seed
 from pathomix.cohort.splits import make_splits
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import write_json
 from pathomix.core.provenance import Provenance
-from pathomix.core.schemas import PARTS, PATIENTS, SPLITS
-from pathomix.core.tables import Column, TableSchema, read_table, write_table
-
-INNER_SPLITS = TableSchema(
-    "inner_splits",
-    ("fold", "inner_fold", "patient_id"),
-    {
-        "fold": Column("int64"),
-        "inner_fold": Column("int64"),
-        "patient_id": Column("str"),
-        "part": Column("str", allowed=PARTS),
-    },
-)
+from pathomix.core.schemas import PATIENTS, SPLITS
+from pathomix.core.tables import read_table, write_table
 
 
 def nest_splits(
@@ -75,19 +65,6 @@ def nest_splits(
         tables.append(inner.rename(columns={"fold": "inner_fold"}).assign(fold=fold))
     result = pd.concat(tables, ignore_index=True)[list(INNER_SPLITS.columns)]
     return result.sort_values(list(INNER_SPLITS.key), ignore_index=True), audits
-
-
-def inner_splits(table: pd.DataFrame, fold: int) -> pd.DataFrame:
-    """SPLITS rows of the inner folds of one outer fold.
-
-    Raises:
-        PathomixError: There is no such outer fold.
-    """
-    rows = table[table["fold"] == fold]
-    if rows.empty:
-        known = sorted(int(f) for f in table["fold"].unique())
-        raise PathomixError(f"the inner splits have no outer fold {fold}", remedy=f"choose one of {known}")
-    return SPLITS.validate(rows.drop(columns="fold").rename(columns={"inner_fold": "fold"}))
 
 
 def nest_cohort(

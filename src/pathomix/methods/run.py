@@ -25,6 +25,7 @@ from pathomix.core.units import read_record, split_key, write_arrays, write_reco
 from pathomix.core.vectors import LeakingVectors, VectorStore
 from pathomix.methods.base import Method, Task
 from pathomix.methods.build import build_method
+from pathomix.methods.tuning import Tuned, Tuning
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ def run_cell(
     index: str | os.PathLike[str],
     vectors: VectorStore | None = None,
     guard: Guard | None = None,
+    tuning: Tuning | None = None,
 ) -> None:
     """Run all folds and seeds; a unit whose ``run.json`` has the same key and whose files are whole is kept.
 
@@ -158,12 +160,18 @@ def run_cell(
         index: RUN_INDEX table to write, one row per fold and seed; a task that failed is named in `reason`.
         vectors: Embeddings of the cohort, for methods that read `Cases.vectors`: every fold and seed gets its own.
         guard: Asked after every fit, before its predictions are written; `evaluate.leakage.guard` gives one.
+        tuning: How settings are chosen, anew in every fold and with every seed; None: they are those of the cell.
 
     Raises:
-        PathomixError: The configuration is refused, a split is damaged, the vectors lack a fold or seed, or a fit
-            leaks.
+        PathomixError: The configuration or a candidate of the tuning is refused, a split is damaged, the vectors lack
+            a fold or seed, or a fit leaks.
     """
-    method = build_method(cell.configuration)
+    method: Method | Tuning
+    if tuning is None:
+        method = build_method(cell.configuration)
+    else:
+        tuning.check(cell.configuration)
+        method = tuning
     root = Path(results)
     rows = []
     for fold, split in splits.groupby("fold"):
@@ -174,12 +182,12 @@ def run_cell(
     frame = pd.DataFrame(rows)
     failed = frame["status"] == "failed"
     frame.loc[failed, ["path", "sha256"]] = None
-    write_table(frame, RUN_INDEX, index, _provenance(cell, "run_index", splits))
+    write_table(frame, RUN_INDEX, index, _provenance(cell, "run_index", splits, tuning))
 
 
 def _unit(
     cell: Cell,
-    method: Method,
+    method: Method | Tuning,
     cases: Cases,
     split: pd.DataFrame,
     fold: int,
@@ -189,29 +197,34 @@ def _unit(
     guard: Guard | None,
 ) -> dict[str, Any]:
     """Run one fold and seed, or find it done; its row of the index."""
-    provenance = _provenance(cell, "run", split, fold=fold, seed=seed)
+    where = f"{cell.name} on {cell.cohort}, fold {fold}, seed {seed}"
+    tuning = method if isinstance(method, Tuning) else None
+    provenance = _provenance(cell, "run", split, tuning, fold=fold, seed=seed)
     key = content_key(**{k: v for k, v in provenance.to_dict().items() if k != "artifact"})
     record = read_record(folder, key)
     if record is None:
+        fitted = Tuned(cell.configuration, method, split, where) if isinstance(method, Tuning) else method
         with recording() as fitting:
             embedded = cases if vectors is None else replace(cases, vectors=vectors.of(fold, seed))
-            result = run_fold(method, embedded, split, cell.tasks, seed)
+            result = run_fold(fitted, embedded, split, cell.tasks, seed)
         fit = Fit(
-            f"{cell.name} on {cell.cohort}, fold {fold}, seed {seed}",
+            where,
             fitting,
             {str(part): frozenset(rows) for part, rows in split.groupby("part")["patient_id"]},
-            getattr(method, "fitted_parts", ("train",)),
+            getattr(fitted, "fitted_parts", ("train",)),
             inherited=vectors.leaks(fold, seed) if isinstance(vectors, LeakingVectors) else {},
         )
+        tuned = fitted if isinstance(fitted, Tuned) else None
         if guard is not None:
-            guard(fit)
-        record = _write(folder, key, result, cell.tasks, provenance, fit)
-        log.info("%s on %s, fold %s, seed %s: done", cell.name, cell.cohort, fold, seed)
+            for each in [*(tuned.fits if tuned else ()), fit]:
+                guard(each)
+        record = _write(folder, key, result, cell.tasks, provenance, fit, tuned)
+        log.info("%s: done", where)
     else:
-        log.info("%s on %s, fold %s, seed %s: kept", cell.name, cell.cohort, fold, seed)
+        log.info("%s: kept", where)
     failures = record["failures"]
     for task, reason in failures.items():
-        log.warning("%s on %s, fold %s, seed %s: %s failed: %s", cell.name, cell.cohort, fold, seed, task, reason)
+        log.warning("%s: %s failed: %s", where, task, reason)
     return {
         "study": cell.study,
         "method": cell.name,
@@ -226,7 +239,7 @@ def _unit(
     }
 
 
-def _provenance(cell: Cell, artifact: str, split: pd.DataFrame, **more: Any) -> Provenance:
+def _provenance(cell: Cell, artifact: str, split: pd.DataFrame, tuning: Tuning | None, **more: Any) -> Provenance:
     """Lineage of a run; of the splits only the rows used count, so that a new fold leaves the others alone."""
     parameters = {
         "configuration": dict(cell.configuration),
@@ -234,15 +247,25 @@ def _provenance(cell: Cell, artifact: str, split: pd.DataFrame, **more: Any) -> 
         "code": cell.code_digest,
         **(more or {"seeds": list(cell.seeds)}),
     }
-    return Provenance(artifact, 1, {**cell.inputs, "splits": split_key(split)}, parameters)
+    inputs = {**cell.inputs, "splits": split_key(split)}
+    if tuning is not None:
+        parameters["tuning"], inputs["inner_splits"] = tuning.lineage(sorted(int(f) for f in split["fold"].unique()))
+    return Provenance(artifact, 1, inputs, parameters)
 
 
 def _write(
-    folder: Path, key: str, result: FoldResult, tasks: Sequence[Task], provenance: Provenance, fit: Fit
+    folder: Path,
+    key: str,
+    result: FoldResult,
+    tasks: Sequence[Task],
+    provenance: Provenance,
+    fit: Fit,
+    tuned: Tuned | None,
 ) -> dict[str, Any]:
     """Write the unit's files, ``run.json`` with their digests last: a unit counts as done when all of them agree."""
     write_table(result.predictions, PREDICTIONS, folder / "predictions.parquet", provenance)
-    write_table(result.history, HISTORY, folder / "history.parquet", provenance)
+    history = result.history if tuned is None else tuned.history(result.history)
+    write_table(history, HISTORY, folder / "history.parquet", provenance)
     write_arrays(folder / "model.safetensors", result.state, {METADATA_KEY: provenance.to_json()})
     files = ("predictions.parquet", "history.parquet", "model.safetensors")
     content = {
@@ -250,5 +273,6 @@ def _write(
         "tasks": {task: "failed" if task in result.failures else "done" for task in tasks},
         "failures": dict(result.failures),
         **fit.facts(),
+        **({} if tuned is None else {"tuning": tuned.facts()}),
     }
     return write_record(folder, key, files, content)

@@ -18,6 +18,7 @@ from pathomix.workflow.regions import RegionPlan
 from pathomix.workflow.reported import Report
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
 from pathomix.workflow.slides import SlidePlan
+from pathomix.workflow.tuning import TuningPlan
 from pathomix.workflow.vectors import VectorPlan
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 # Keys of a method's entry that say how the row looks and what it is fed, not how it is fitted.
 _ROW_KEYS = (
     "label", "group", "encoder", "representation", "source", "token", "expression_vectors", "regions", "seeds",
+    "tuning",
 )  # fmt: skip
 _SITE_PROBE = ("pathomix.evaluate.site_probe", "Settings")
 _HEATMAPS = ("pathomix.slides.heatmap", "HeatmapParameters")
@@ -80,6 +82,7 @@ class Plan:
         self.vectors = VectorPlan(config, root, self.cohorts)
         self.expression = ExpressionPlan(config, root, self.cohorts)
         self.regions = RegionPlan(config, root, self.cohorts)
+        self.tuning = TuningPlan(config, root)
         self._check()
         absent = {n: self.vectors.absent(e) or self.expression.absent(e) for n, e in self.methods.items()}
         self.left_out = {name: why for name, why in absent.items() if why}

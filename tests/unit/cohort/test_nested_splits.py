@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathomix.cohort.nested_splits import INNER_SPLITS, inner_splits, nest_cohort, nest_splits
+from pathomix.cohort.inner_splits import INNER_SPLITS, inner_splits
+from pathomix.cohort.nested_splits import nest_cohort, nest_splits
 from pathomix.cohort.splits import make_splits
 from pathomix.core.errors import PathomixError
 from pathomix.core.provenance import Provenance
