@@ -33,3 +33,19 @@ def folders(files):
 def memory(megabytes):
     """Memory that grows with each attempt of a job."""
     return lambda wildcards, attempt: megabytes * attempt
+
+
+def run_command():
+    """Start of a command line that runs this configuration; folders of this machine stay out of it."""
+    files = [os.path.relpath(path) for path in workflow.configfiles]
+    return shlex.join(
+        [
+            "snakemake",
+            "--profile",
+            "profiles/local",
+            "--cores",
+            "8",
+            "--configfile",
+            *files,
+        ]
+    )

@@ -64,7 +64,7 @@ rule make_tables:
         expand(
             f"{R}/tables/{{{{study}}}}/{{task}}.{{suffix}}",
             task=TASKS,
-            suffix=["csv", "md", "tex"],
+            suffix=["csv", "md", "tex", "html"],
         ),
     log:
         f"{R}/logs/make_tables/{{study}}.log",
@@ -81,11 +81,12 @@ rule make_tables:
         cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
         published=lambda wildcards: as_json(plan.published(wildcards.study)),
+        tuning=lambda wildcards: plan.tuning_caption(wildcards.study),
         folder=f"{R}/tables/{{study}}",
     shell:
         "python workflow_scripts/make_tables.py --threads {threads} --scores {input.scores:q}"
         " --cohort-order {params.cohorts:q} --method-labels {params.labels:q} --published {params.published:q}"
-        " --output-dir {params.folder:q} > {log:q} 2>&1"
+        " --tuning {params.tuning:q} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule plot_kaplan_meier:
@@ -145,8 +146,14 @@ rule plot_forest:
 
 
 rule write_profiles:
+    input:
+        tables=plan.report.tables(),
     output:
-        expand(f"{R}/tables/profiles.{{suffix}}", suffix=["csv", "md"]),
+        expand(
+            f"{R}/tables/{{name}}.{{suffix}}",
+            name=["profiles", "profile_worth"],
+            suffix=["csv", "md"],
+        ),
     log:
         f"{R}/logs/write_profiles.log",
     benchmark:
@@ -159,16 +166,20 @@ rule write_profiles:
         runtime=10,
     params:
         code=plan.code("write_profiles"),
+        config=lambda wildcards: as_json(plan.config),
+        studies=" ".join(f"{study}={R}/tables/{study}" for study in plan.report.studies),
         folder=lambda wildcards: f"{R}/tables",
     shell:
-        "python workflow_scripts/write_profiles.py --threads {threads} --output-dir {params.folder:q} > {log:q} 2>&1"
+        "python workflow_scripts/write_profiles.py --threads {threads} --config {params.config:q}"
+        " --study {params.studies} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule write_report:
     input:
         **plan.report.inputs(),
     output:
-        f"{R}/report/index.html",
+        page=f"{R}/report/index.html",
+        crate=f"{R}/ro-crate-metadata.json",
     log:
         f"{R}/logs/write_report.log",
     benchmark:
@@ -177,21 +188,25 @@ rule write_report:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
-        runtime=10,
+        mem_mb=memory(2000),
+        runtime=60,
     params:
         code=plan.code("write_report", data=plan.report.templates),
         studies=plan.report.study_options(),
         config=lambda wildcards: as_json(plan.config),
         left_out=lambda wildcards: as_json(plan.left_out),
+        sources=lambda wildcards: plan.report.sources(),
+        command=lambda wildcards: run_command(),
         profiles=lambda wildcards, input: option("--profiles", input.profiles),
         probes=lambda wildcards, input: option("--site-probe", input.probes),
         galleries=lambda wildcards, input: " ".join(
-            option(f"--gallery {kind}", input[kind]) for kind in plan.report.galleries()
+            option(f"--gallery {kind}", input[kind])
+            for kind in plan.report.galleries()
         ),
     shell:
         "python workflow_scripts/write_report.py --threads {threads} {params.studies}"
         " --config {params.config:q} --left-out {params.left_out:q} {params.profiles} {params.galleries}"
         " {params.probes} --leaks {input.leaks:q}"
         " --quarantine {input.quarantines:q} --oracle {input.oracles:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --published {input.published:q} --sources {params.sources:q} --command {params.command:q}"
+        " --crate {output.crate:q} --output {output.page:q} > {log:q} 2>&1"

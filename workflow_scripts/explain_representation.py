@@ -1,4 +1,4 @@
-"""Explain patients by a trained model: attention of genes and tiles, integrated gradients of pathways."""
+"""Explain patients by a trained model: attention of genes and tiles, integrated gradients of pathways, controlled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main(options: argparse.Namespace) -> None:
     from pathomix.cohort.loader import load_cases
     from pathomix.core.schemas import MODEL_INDEX, SPLITS
     from pathomix.core.tables import read_table
-    from pathomix.representations.explain_run import ExplanationCell, explain_cell
+    from pathomix.representations.explain_run import ExplanationCell, OtherSeed, explain_cell
     from pathomix.slides.feature_store import FeatureStore
 
     tiles = FeatureStore(options.features, options.results) if options.features else None
@@ -39,10 +39,27 @@ def main(options: argparse.Namespace) -> None:
         read_table(options.splits, SPLITS),
         read_table(options.models, MODEL_INDEX),
         options.patients.split(",") if options.patients else options.first,
-        _scalars(options),
+        _scalars(options, options.probe, options.texts),
         options.results,
         options.output,
+        [
+            OtherSeed(read_table(models, MODEL_INDEX), _scalars(options, probe, None if probe else options.texts))
+            for models, probe in _others(options)
+        ],
     )
+
+
+def _others(options: argparse.Namespace) -> list[tuple[Path, Path | None]]:
+    """Index of models and folder of the probe of every other seed."""
+    from pathomix.core.errors import PathomixError
+
+    models, probes = options.other_models, options.other_probes
+    if (probes and len(probes) != len(models)) or bool(options.probe and models) != bool(probes):
+        raise PathomixError(
+            f"{len(models)} other seeds and {len(probes)} probes of them",
+            remedy="give one --other-probes per --other-models, and none without --probe",
+        )
+    return list(zip(models, probes or [None] * len(models), strict=True))
 
 
 def _inputs(options: argparse.Namespace) -> dict[str, str]:
@@ -53,22 +70,25 @@ def _inputs(options: argparse.Namespace) -> dict[str, str]:
     read = input_digests(options.cohort_dir, options.features or (), options.texts or (), options.slide_encoder)
     files = {"splits": options.splits, "models": options.models}
     files |= {"probe": options.probe / "model.safetensors"} if options.probe else {}
+    for number, (models, probe) in enumerate(_others(options)):
+        files |= {f"models{number}": models}
+        files |= {f"probe{number}": probe / "model.safetensors"} if probe else {}
     return read | {name: file_digest(path) for name, path in files.items()}
 
 
-def _scalars(options: argparse.Namespace) -> Scalars:
+def _scalars(options: argparse.Namespace, folder: Path | None, labels: list[Path] | None) -> Scalars:
     """Scalars of the probe, of the label texts, or of both."""
     from pathomix.core.errors import PathomixError
     from pathomix.representations.explain import probe_scalars, text_scalars
     from pathomix.representations.explain_run import read_probe
     from pathomix.text.store import StoredTexts
 
-    if not options.probe and not options.texts:
+    if not folder and not labels:
         raise PathomixError(
             "nothing to explain", remedy="give --probe (a run of the method probe), --texts (label texts), or both"
         )
-    probe = read_probe(options.probe) if options.probe else None
-    texts = StoredTexts(options.texts, options.fold) if options.texts else None
+    probe = read_probe(folder) if folder else None
+    texts = StoredTexts(labels, options.fold) if labels else None
 
     def of(model: FittedModalTune, patient: str) -> list[Scalar]:
         width = model.owner.settings.output_dim
@@ -92,6 +112,10 @@ if __name__ == "__main__":
     arguments.add_argument("--probe", type=Path, help="folder of one run of the method probe: its risk and logits")
     arguments.add_argument("--token", default="general", help="vector the probe was fitted on")
     arguments.add_argument("--texts", type=Path, nargs="+", help="label texts: the cosine with each task's target")
+    arguments.add_argument("--other-models", type=Path, nargs="*", default=[], help="indices of models of other seeds")
+    arguments.add_argument(
+        "--other-probes", type=Path, nargs="*", default=[], help="runs of the probe on them, in order"
+    )
     arguments.add_argument("--patients", default="", help="ids, comma-separated")
     arguments.add_argument("--first", type=int, default=2, help="without --patients: so many of the test part")
     arguments.add_argument("--tolerance", type=float, default=0.01, help="of the attributions' sum, relative")

@@ -1,4 +1,4 @@
-"""Lay the scores of one study out as CSV, Markdown and LaTeX tables."""
+"""Lay the scores of one study out as CSV, Markdown, LaTeX and HTML tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathomix.core import script
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write survival.{csv,md,tex} and subtype.{csv,md,tex}."""
+    """Write survival.{csv,md,tex,html} and subtype.{csv,md,tex,html}."""
     from pathomix.report.tables import make_tables
 
-    make_tables(options.scores, options.cohort_order, options.method_labels, options.output_dir, options.published)
+    labels, tuning = options.method_labels, options.tuning
+    make_tables(options.scores, options.cohort_order, labels, options.output_dir, options.published, tuning)
 
 
 if __name__ == "__main__":
@@ -28,5 +29,6 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--published", type=script.json_object, default={}, help="JSON of the study's `published` section"
     )
-    arguments.add_argument("--output-dir", type=Path, required=True, help="folder of the six tables")
+    arguments.add_argument("--tuning", default="", help="how the rows were tuned, for the captions")
+    arguments.add_argument("--output-dir", type=Path, required=True, help="folder of the eight tables")
     script.run(main, arguments)

@@ -10,7 +10,7 @@ def main(options: argparse.Namespace) -> None:
     """Write forest_<task>.{pdf,png}."""
     from pathomix.report.figures import plot_forests
 
-    plot_forests(options.scores, options.cohort_order, options.method_labels, options.output_dir)
+    plot_forests(options.scores, options.cohort_order, options.method_labels, options.output_dir, options.method_order)
 
 
 if __name__ == "__main__":
@@ -20,5 +20,6 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--method-labels", type=script.json_object, default={}, help="JSON {method: label}, in the order of the rows"
     )
+    arguments.add_argument("--method-order", nargs="*", default=[], help="all methods of the project: fixes colours")
     arguments.add_argument("--output-dir", type=Path, required=True, help="folder of the figures")
     script.run(main, arguments)

@@ -1,4 +1,4 @@
-"""Write the report: one HTML file with all tables, figures, the configuration and the versions."""
+"""Write the report: one HTML file with the certificate, all tables and figures, lineage, configuration and versions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathomix.core import script
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write the page."""
-    from pathomix.report.page import StudyFiles, installed_versions, write_report
+    """Write the page and its machine-readable twin."""
+    from pathomix.report.page import Reproduction, StudyFiles, installed_versions, write_report
 
     write_report(
         [StudyFiles(name, *map(Path, places)) for name, *places in options.study],
@@ -24,6 +24,10 @@ def main(options: argparse.Namespace) -> None:
         probes=options.site_probe,
         leaks=options.leaks,
         galleries={kind: [Path(path) for path in paths] for kind, *paths in options.gallery},
+        # A raw table that was fetched, used and cleared away since is known by its digest all the same.
+        reproduction=Reproduction(
+            options.published, [path for path in options.sources if path.exists()], options.command, options.crate
+        ),
     )
 
 
@@ -52,5 +56,17 @@ if __name__ == "__main__":
         metavar="KIND FIGURE",
         help="figures (PNG) of one kind: splits, slides, smoothing (repeatable)",
     )
+    arguments.add_argument("--published", nargs="*", type=Path, default=[], help="files of published values")
+    arguments.add_argument(
+        "--sources",
+        nargs="*",
+        type=Path,
+        default=[],
+        help="files and folders outside the results that artefacts read: descriptions, locks and pins, own tables",
+    )
+    arguments.add_argument(
+        "--command", default="snakemake --cores all", help="start of a command line that runs this configuration"
+    )
+    arguments.add_argument("--crate", type=Path, help="ro-crate-metadata.json to write into the results folder")
     arguments.add_argument("--output", type=Path, required=True, help="report/index.html below the results folder")
     script.run(main, arguments)

@@ -6,7 +6,6 @@ have no such columns are no matter of this figure.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import textwrap
@@ -17,16 +16,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from pathomix.core.errors import PathomixError
-from pathomix.core.files import file_digest, write_text
-from pathomix.core.schemas import RUN_INDEX
-from pathomix.core.tables import read_table
+from pathomix.core.files import write_text
+from pathomix.report.histories import read_history, read_run_indices
 from pathomix.report.layout import Layout, is_oracle
 from pathomix.report.style import COLUMN, HIGH, INK, LOW, MUTED, PAGE, RULE, save, style
 
@@ -128,7 +123,7 @@ def read_balances(
     Raises:
         PathomixError: See `plot_balance`.
     """
-    index = _read_indices(indices)
+    index = read_run_indices(indices)
     index = index[(index["cohort"] == cohort) & ~index["method"].map(is_oracle)]
     found = []
     for method in layout.ordered_methods(index["method"]):
@@ -144,37 +139,13 @@ def read_balances(
     return found
 
 
-def _read_indices(indices: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
-    if not indices:
-        raise PathomixError("no run index was given", remedy="pass the RUN_INDEX tables with --indices")
-    index = RUN_INDEX.validate(pd.concat([read_table(path, RUN_INDEX) for path in indices], ignore_index=True))
-    studies = sorted(index["study"].unique())
-    if len(studies) != 1:
-        raise PathomixError(
-            "the run indices must hold the runs of one study", offending=studies, remedy="draw each study by itself"
-        )
-    return index.sort_values(list(RUN_INDEX.key), ignore_index=True)
-
-
 def _read_history(root: Path, row: Mapping[Any, Any]) -> pd.DataFrame | str | None:
     """Survival rows of a run's history, why there are none, or None where it measures other things."""
-    if row["status"] != "done":
-        return str(row["reason"]) if isinstance(row["reason"], str) else "failed without a stated reason"
-    if not isinstance(row["path"], str):
-        return "the run index names no file"
-    folder = (root / row["path"]).parent
-    path = folder / "history.parquet"
-    try:
-        files = json.loads((folder / "run.json").read_text(encoding="utf-8"))["files"]
-        if files["predictions.parquet"] != row["sha256"] or files["history.parquet"] != file_digest(path):
-            return "history.parquet is not the one its run index was written for"
-        names = pq.read_schema(path).names
-        if not set(_NEEDED) <= set(names):
-            return None
-        read = [*_NEEDED, *(name for name in _COEFFICIENTS if name in names)]
-        history: pd.DataFrame = pq.read_table(path, columns=read).to_pandas()
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        return f"history.parquet or run.json cannot be read ({type(error).__name__})"
+    history = read_history(root, row)
+    if isinstance(history, str):
+        return history
+    if not set(_NEEDED) <= set(history.columns):
+        return None
     history = history[history["task"] == "survival"]
     if not (history["level"] == "epoch").any():
         return "its history has no epoch"

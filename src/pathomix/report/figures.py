@@ -36,6 +36,7 @@ def plot_forests(
     cohorts: Sequence[str],
     method_labels: Mapping[str, Any],
     output_dir: str | os.PathLike[str],
+    method_order: Sequence[str] = (),
 ) -> None:
     """Write `forest_<task>` of every task as PDF and PNG.
 
@@ -44,13 +45,14 @@ def plot_forests(
         cohorts: Cohorts in the order of the panels.
         method_labels: See `Layout.of`.
         output_dir: Where the figures go.
+        method_order: All methods of the project, which fixes their colours.
     """
     layout = Layout.of(cohorts, method_labels)
     rows = tidy(read_table(scores_path, SCORES), layout)
     for task in TASKS:
         metric = metrics_of(task)[0].name
         mine = rows[rows["metric"] == metric]
-        figure = forest.forest_figure(mine, metric, layout)
+        figure = forest.forest_figure(mine, metric, layout, method_order)
         save(figure, Path(output_dir) / f"forest_{task}", f"All rows: {task}", forest.describe(mine, metric))
 
 

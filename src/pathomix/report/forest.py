@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ from pathomix.report.layout import ORACLE, Layout, is_oracle
 from pathomix.report.style import COLUMN, INK, MUTED, PAGE, RULE, method_looks, style
 
 _ROW = 0.185  # inches
-_MARGIN = 0.85  # inches above and below the rows of a panel
+_LINE = 0.095  # inches a further line of a label adds to every row
+_TOP, _BOTTOM = 0.28, 0.45  # inches above and below the rows of a panel
+_LETTERS = {COLUMN: 24, PAGE: 40}
+_LETTER = 0.058  # inches
 
 
 def _sentence(metric: str) -> str:
@@ -31,18 +35,23 @@ def describe(rows: pd.DataFrame, metric: str) -> str:
     ]
     if (rows["method"] == ORACLE).any():
         parts.append("The grey band is the oracle's bootstrap interval.")
+    for row in rows[rows["resolvable"].notna()].drop_duplicates(["cohort", "scheme"]).to_dict("records"):
+        parts.append(f"{row['cohort']} resolves differences of {row['resolvable']:.3f} or more.")
+    if (rows["resolvable"].notna() & rows["reference"].notna()).any():
+        parts.append("The bracket over a panel spans what it cannot resolve around its reference row, the tick.")
     if METRICS[metric].chance is not None:
         parts.append(f"The dotted line ({METRICS[metric].chance:g}) is a prediction without information.")
     return " ".join(parts)
 
 
-def forest_figure(rows: pd.DataFrame, metric: str, layout: Layout) -> Figure:
+def forest_figure(rows: pd.DataFrame, metric: str, layout: Layout, method_order: Sequence[str] = ()) -> Figure:
     """Draw one metric.
 
     Args:
         rows: Tidy rows (`report.tables.tidy`), in the order to show.
         metric: Metric to draw.
-        layout: Order and labels of all methods, which fixes their colours.
+        layout: Order and labels of the methods.
+        method_order: All methods of the project, which fixes their colours; none takes those of the layout.
     """
     rows = rows[rows["metric"] == metric]
     places = list(rows[["cohort", "scheme"]].drop_duplicates().itertuples(index=False, name=None))
@@ -52,30 +61,33 @@ def forest_figure(rows: pd.DataFrame, metric: str, layout: Layout) -> Figure:
     columns = min(len(places), 3)
     lines = -(-len(places) // columns)
     with style():
-        height = lines * (len(methods) * _ROW + _MARGIN)
         width = COLUMN if columns == 1 else PAGE
+        labels = ["\n".join(textwrap.wrap(layout.label(method).label, _LETTERS[width])) for method in methods]
+        row = _ROW + _LINE * max(label.count("\n") for label in labels)
+        height = lines * (len(methods) * row + _TOP + _BOTTOM)
         figure = Figure(figsize=(width, height))
         panels = np.atleast_1d(figure.subplots(lines, columns, sharey=True, sharex=True, squeeze=False)).ravel()
-        edge = 0.058 * max(len(layout.label(method).label) for method in methods) + 0.12
-        gap = _MARGIN / (len(methods) * _ROW)
+        edge = _LETTER * max(len(line) for label in labels for line in label.split("\n")) + 0.12
+        gap = (_TOP + _BOTTOM) / (len(methods) * row)
         figure.subplots_adjust(
             left=edge / width,
             right=1 - 0.08 / width,
-            top=1 - 0.4 / height,
-            bottom=0.45 / height,
+            top=1 - _TOP / height,
+            bottom=_BOTTOM / height,
             wspace=0.08,
             hspace=gap,
         )
+        looks = method_looks(methods, method_order or list(layout.methods))
         for axes, (cohort, scheme) in zip(panels, places, strict=False):
             mine = rows[(rows["cohort"] == cohort) & (rows["scheme"] == scheme)].set_index("method")
             repeated = sum(cohort == other for other, _ in places) > 1
-            _panel(axes, mine, methods, metric, f"{cohort} ({scheme})" if repeated else cohort)
+            _panel(axes, mine, methods, metric, f"{cohort} ({scheme})" if repeated else cohort, looks)
         for axes in panels[len(places) :]:
             axes.set_visible(False)
         for place in range(max(0, len(places) - columns), len(places)):
             panels[place].tick_params(labelbottom=True)
             panels[place].set_xlabel(_sentence(metric))
-        _names(panels[::columns], methods, layout)
+        _names(panels[::columns], methods, labels)
         return figure
 
 
@@ -86,9 +98,9 @@ def _empty() -> Figure:
         return figure
 
 
-def _names(panels: Iterable[Axes], methods: list[str], layout: Layout) -> None:
+def _names(panels: Iterable[Axes], methods: list[str], labels: list[str]) -> None:
     for axes in panels:
-        axes.set_yticks(range(len(methods)), [layout.label(method).label for method in methods])
+        axes.set_yticks(range(len(methods)), labels, linespacing=0.95)
         axes.set_ylim(len(methods) - 0.4, -0.6)
         for text, method in zip(axes.get_yticklabels(), methods, strict=True):
             text.set_color(MUTED if is_oracle(method) else INK)
@@ -100,11 +112,27 @@ def _missing(axes: Axes, place: int) -> None:
     axes.text(0.5, place, "missing", transform=axes.get_yaxis_transform(), **look)
 
 
-def _panel(axes: Axes, mine: pd.DataFrame, methods: list[str], metric: str, title: str) -> None:
-    axes.set_title(title, pad=4)
+def _resolution(axes: Axes, mine: pd.DataFrame) -> None:
+    """Bracket around the reference row: what lies inside is no difference this cohort can show."""
+    known = mine[mine["resolvable"].notna() & mine["reference"].notna()]
+    if known.empty or known["reference"].iloc[0] not in mine.index:
+        return
+    centre = mine.loc[known["reference"].iloc[0], "mean"]
+    if pd.isna(centre):
+        return
+    ends = centre - known["resolvable"].iloc[0], centre + known["resolvable"].iloc[0]
+    look: dict[str, Any] = {"color": MUTED, "clip_on": False, "transform": axes.get_xaxis_transform()}
+    axes.plot(ends, [1.0, 1.0], linewidth=1.0, marker="|", markersize=4, markeredgewidth=1.0, **look)
+    axes.plot([centre], [1.0], linestyle="none", marker="|", markersize=6, markeredgewidth=1.4, **look)
+
+
+def _panel(
+    axes: Axes, mine: pd.DataFrame, methods: list[str], metric: str, title: str, looks: dict[str, tuple[str, str]]
+) -> None:
+    axes.set_title(title, pad=6)
+    _resolution(axes, mine)
     axes.tick_params(left=False)
     axes.spines["left"].set_visible(False)
-    looks = method_looks(methods)
     chance = METRICS[metric].chance
     if chance is not None:
         axes.axvline(chance, color=MUTED, linewidth=0.7, linestyle=(0, (1, 1.6)), zorder=0)

@@ -38,6 +38,12 @@ KINDS: Mapping[str, Kind] = {
         "the vectors of the expression encoder; after: the smoother trained on mixtures. The linearity gap is how far "
         "the vector of a mixture lies from the mixture of the vectors, in units of their variance.",
     ),
+    "attribution": Kind(
+        "Attribution",
+        "Pathways that move the risk",
+        "Attribution of the explained models by pathway, with its stability over seeds and the same of a model with "
+        "random weights: an explanation that this control reproduces is watermarked, and says nothing of the model.",
+    ),
 }
 
 

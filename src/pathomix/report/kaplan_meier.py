@@ -112,6 +112,6 @@ def _at_risk(axes: Axes, patients: pd.DataFrame, ticks: list[float]) -> None:
     for place, (high, name) in enumerate(((False, "low"), (True, "high"))):
         colour = HIGH if high else LOW
         time = patients.loc[patients["high"] == high, "time"].to_numpy()
-        axes.text(-0.045, place, name, transform=axes.get_yaxis_transform(), ha="right", va="center", color=colour)
+        axes.text(-0.06, place, name, transform=axes.get_yaxis_transform(), ha="right", va="center", color=colour)
         for tick in ticks:
             axes.text(tick, place, f"{int((time >= tick).sum())}", ha="center", va="center", color=INK, fontsize=6.5)

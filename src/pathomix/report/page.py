@@ -7,15 +7,12 @@ import csv
 import json
 import os
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 import yaml
 from PIL import Image
@@ -26,11 +23,18 @@ from pathomix.core.files import file_digest, write_text
 from pathomix.core.schemas import TASKS
 from pathomix.core.tables import read_provenance
 from pathomix.evaluate.metrics import METRICS
-from pathomix.report.fidelity import read_profiles
+from pathomix.report.cells import ResultsTable
+from pathomix.report.certificate import Line, certify, counted, read_cells
+from pathomix.report.fidelity import profile_worth, read_profiles
 from pathomix.report.galleries import KINDS, checked
 from pathomix.report.layout import is_oracle
-from pathomix.report.tables import ResultsTable, read_csv, tables_of
+from pathomix.report.lineage import Lineage
+from pathomix.report.panels import Panel, Place, artefacts, panels
+from pathomix.report.render import anchor, html
+from pathomix.report.ro_crate import write_crate
+from pathomix.report.tables import read_csv, tables_of
 from pathomix.report.trust import read_leaks, read_probes
+from pathomix.report.verdicts import VERDICTS
 
 _PACKAGES = (
     *("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "lifelines", "torch", "timm", "tiatoolbox"),
@@ -81,13 +85,31 @@ class Task:
 
 @dataclass(frozen=True)
 class Study:
-    """One study as the page shows it."""
+    """One study as the page shows it; `rows` are those of all its tasks in long form."""
 
     name: str
     anchor: str
     title: str
     tasks: tuple[Task, ...]
     lineage: Mapping[str, Any]
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What the certificate is made from.
+
+    Attributes:
+        published: Files of published values.
+        others: Files and folders outside the results that artefacts read: descriptions, locks and pins, own tables.
+        command: Start of a command line that runs the workflow, its configuration included.
+        crate: ``ro-crate-metadata.json`` to write into the results folder; None writes none.
+    """
+
+    published: Sequence[Path] = ()
+    others: Sequence[Path] = ()
+    command: str = "snakemake --cores all"
+    crate: Path | None = None
 
 
 def write_report(
@@ -103,8 +125,9 @@ def write_report(
     probes: Sequence[Path] = (),
     leaks: Sequence[Path] = (),
     galleries: Mapping[str, Sequence[Path]] | None = None,
+    reproduction: Reproduction | None = None,
 ) -> None:
-    """Write the page.
+    """Write the page, and its machine-readable twin where `reproduction` names one.
 
     Args:
         studies: Tables, figures and scores of each study, in the order of the page.
@@ -118,6 +141,7 @@ def write_report(
         probes: Tables of site probes (SITE_PROBE).
         leaks: Tables of declared leaks, one per study.
         galleries: Figures ``<name>/<figure>.png`` that belong to no study, by kind (`galleries.KINDS`).
+        reproduction: Published values and where results come from.
 
     Raises:
         PathomixError: A table or figure of a study is not there.
@@ -125,10 +149,24 @@ def write_report(
     results = output.parent.parent
     listed = [read_quarantine(path, results) for path in quarantines]
     read = [read_study(study, config) for study in studies]
+    asked = reproduction or Reproduction()
+    rows = {study.name: study.rows for study in read}
+    lines = certify(read_cells(asked.published), config, rows, left_out or {})
+    lineage = Lineage.gather(results, asked.others)
+    written = str(config.get("results", results.name))
+    opened = {s.name: panels(s.name, s.rows, results, written, lineage, asked.command) for s in read}
+    steps = list({step.digest: step for _, met in opened.values() for step in met}.values())
+    configuration = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110)
     context = {
         "title": config.get("title", "pathomix"),
         "studies": read,
         "facts": _facts(read),
+        "certificate": _grouped(lines),
+        "verdicts": [(word, counted(lines).get(word, 0)) for word in VERDICTS],
+        "panels": {name: list(found.values()) for name, (found, _) in opened.items()},
+        "links": {name: _links(found) for name, (found, _) in opened.items()},
+        "artefacts": artefacts(steps),
+        "worth": profile_worth(config, rows).to_dict("records"),
         "quarantines": [item for item in listed if item.total],
         "clean": [item.source for item in listed if not item.total],
         "oracles": read_oracles(oracles),
@@ -140,21 +178,38 @@ def write_report(
             (kind, KINDS[kind], [(path.parent.name, read_figure(path)) for path in paths])
             for kind, paths in checked(galleries or {}).items()
         ],
-        "configuration": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110),
+        "metrics": {name: metric.label for name, metric in METRICS.items()},
+        "configuration": configuration,
         "versions": versions,
         "version": __version__,
-        "css": (files("pathomix.report") / "templates" / "page.css").read_text(encoding="utf-8"),
     }
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pathomix.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["anchor"] = anchor
-    environment.filters["number"] = _number
-    write_text(output, environment.get_template("page.html.j2").render(context))
+    write_text(output, html("page.html.j2", context))
+    if asked.crate:
+        sources = [step for step in steps if step.artefact is None or not step.artefact.artifact]
+        files = {output: "The page", **_made(studies)}
+        write_crate(asked.crate, context["title"], files, sources, lines, configuration, asked.command)
+
+
+def _links(found: Mapping[Place, Panel]) -> dict[Place, str]:
+    return {place: panel.anchor for place, panel in found.items()}
+
+
+def _made(studies: Sequence[StudyFiles]) -> dict[Path, str]:
+    """Files of the studies that the crate lists."""
+    result: dict[Path, str] = {}
+    for study in studies:
+        result |= {path: f"Table of study {study.name}" for path in sorted(study.tables.iterdir()) if path.is_file()}
+        result |= {path: f"Figure of study {study.name}" for path in sorted(study.figures.glob("*.png"))}
+        result[study.scores] = f"Scores of study {study.name}"
+    return result
+
+
+def _grouped(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
+    """Lines of the certificate by file and table."""
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(f"{Path(line.printed.file).stem}, {line.printed.table}", []).append(line)
+    return list(groups.items())
 
 
 def _facts(studies: Sequence[Study]) -> dict[str, int]:
@@ -165,15 +220,6 @@ def _facts(studies: Sequence[Study]) -> dict[str, int]:
         largest[row["cohort"]] = max(largest.get(row["cohort"], 0), int(row["n_patients"]))
     methods = {row["method"] for row in rows if not is_oracle(row["method"])}
     return {"cohorts": len(largest), "patients": sum(largest.values()), "methods": len(methods)}
-
-
-def anchor(text: str) -> str:
-    """A text as an HTML id."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or pd.isna(value) else f"{value:.3f}"
 
 
 def installed_versions() -> dict[str, str]:
@@ -189,7 +235,8 @@ def installed_versions() -> dict[str, str]:
 
 def read_study(study: StudyFiles, config: Mapping[str, Any]) -> Study:
     """Tables, figures and lineage of one study."""
-    tasks = []
+    tasks: list[Task] = []
+    frames: list[pd.DataFrame] = []
     pictures = [read_figure(path) for path in sorted(study.figures.glob("*.png"))]
     for task in TASKS:
         path = study.tables / f"{task}.csv"
@@ -199,20 +246,27 @@ def read_study(study: StudyFiles, config: Mapping[str, Any]) -> Study:
         rows = read_csv(path)
         if rows.empty:
             continue
+        frames.append(rows)
         tables = tuple(tables_of(rows, task))
         mine = [picture for picture in pictures if picture.name == f"forest_{task}"]
-        if task == "survival":
-            cohorts = list(dict.fromkeys(rows["cohort"]))
-            names = [f"{kind}_{cohort}" for kind in ("kaplan_meier", "balance") for cohort in cohorts]
-            order = {name: place for place, name in enumerate(names)}
-            curves = [picture for picture in pictures if picture.name in order]
-            mine += sorted(curves, key=lambda picture: order[picture.name])
+        names = _more_figures(task, list(dict.fromkeys(rows["cohort"])), first=not tasks)
+        curves = [picture for picture in pictures if picture.name in names]
+        mine += sorted(curves, key=lambda picture: names.index(picture.name))
         if not mine:
             raise PathomixError(f"study {study.name}: no figure of {task}", remedy="run plot_forest for this study")
         tasks.append(Task(task, tables, _spreads(rows[rows["source"] == "run"]), tuple(mine)))
     settings = (config.get("studies") or {}).get(study.name) or {}
     title = settings.get("title") or study.name
-    return Study(study.name, f"study-{anchor(study.name)}", title, tuple(tasks), _lineage(study.scores))
+    rows = pd.concat(frames, ignore_index=True) if frames else rows
+    return Study(study.name, f"study-{anchor(study.name)}", title, tuple(tasks), _lineage(study.scores), rows)
+
+
+def _more_figures(task: str, cohorts: Sequence[str], first: bool) -> list[str]:
+    """Names of the figures that follow the forest, in their order; how rows learnt stands with the first task."""
+    names = []
+    if task == "survival":
+        names += ["calibration", *(f"{kind}_{cohort}" for kind in ("kaplan_meier", "balance") for cohort in cohorts)]
+    return names + ([f"training_{cohort}" for cohort in cohorts] if first else [])
 
 
 def _spreads(rows: pd.DataFrame) -> tuple[dict[str, Any], ...]:

@@ -6,6 +6,7 @@ else that was computed here stays empty in a row that was not run. The score tab
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,27 +126,38 @@ def _typed(frame: pd.DataFrame) -> dict[str, pd.Series]:
     return {name: frame[name].astype(float if name in numbers else object) for name in PUBLISHED_COLUMNS}
 
 
-def _values(settings: Settings) -> dict[tuple[str, str, str], dict[str, Any]]:
-    path = Path(settings.file)
+def read_printed(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A file of published values: `table`, `method`, `cohort` and `metric` as text, `mean`, and `std` or NaN.
+
+    Raises:
+        PathomixError: No such file, a column is missing, or a value is not a number.
+    """
+    path = Path(path)
     if not path.is_file():
         raise PathomixError(f"{path}: no such file", remedy=f"correct {_OWNER}.file")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     missing = sorted({*_TEXTS, "mean", "std"} - set(table.columns))
     if missing:
         raise PathomixError(f"{path}: columns are missing", offending=missing, remedy="add them to the header")
-    _known(settings.tables, table["table"], f"{path}: no such tables")
-    table = table[table["table"].isin(settings.tables)]
-    _known(settings.cohorts.values(), table["cohort"], f"{path}: no such cohorts in the chosen tables")
     numbers = {name: pd.to_numeric(table[name].replace("", None), errors="coerce") for name in ("mean", "std")}
     wrong = numbers["mean"].isna() | (numbers["std"].isna() & (table["std"] != ""))
     if wrong.any():
         raise PathomixError(
             f"{path}: mean or std is not a number", offending=table.loc[wrong, "method"], remedy="correct"
         )
-    source = settings.title or path.stem
+    return table.assign(**numbers)
+
+
+def _values(settings: Settings) -> dict[tuple[str, str, str], dict[str, Any]]:
+    table = read_printed(settings.file)
+    path = settings.file
+    _known(settings.tables, table["table"], f"{path}: no such tables")
+    table = table[table["table"].isin(settings.tables)]
+    _known(settings.cohorts.values(), table["cohort"], f"{path}: no such cohorts in the chosen tables")
+    source = settings.title or Path(path).stem
     values: dict[tuple[str, str, str], dict[str, Any]] = {}
     twice = []
-    for row in table.assign(**numbers).to_dict("records"):
+    for row in table.to_dict("records"):
         for cohort in (here for here, there in settings.cohorts.items() if there == row["cohort"]):
             key = (str(row["method"]), cohort, str(row["metric"]))
             twice += [key[0]] if key in values else []

@@ -70,14 +70,20 @@ def style() -> Iterator[None]:
         yield
 
 
-def method_looks(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each method; the same order gives the same looks in every figure of a study."""
-    ranked = [method for method in methods if not is_oracle(method)]
+def method_looks(methods: Sequence[str], order: Sequence[str] = ()) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each method.
+
+    Args:
+        methods: The methods of a figure.
+        order: All methods of the project: equal orders give a method equal looks in every figure of every study.
+            Methods that are not in it follow in their own order.
+    """
+    ranked = list(dict.fromkeys(method for method in (*order, *methods) if not is_oracle(method)))
     looks = {
         method: (_PALETTE[place % len(_PALETTE)], _MARKERS[place // len(_PALETTE) % len(_MARKERS)])
         for place, method in enumerate(ranked)
     }
-    return looks | {method: (MUTED, "D") for method in methods if is_oracle(method)}
+    return {method: (MUTED, "D") if is_oracle(method) else looks[method] for method in methods}
 
 
 def save(figure: Figure, stem: Path, title: str, description: str) -> None:

@@ -278,6 +278,11 @@ class Plan:
         rows = {row: name for row, name in given.get("rows", {}).items() if row not in self.left_out}
         return {**given, "rows": rows} if given else {}
 
+    def tuning_caption(self, study: str) -> str:
+        """How the rows of a study were tuned, in words; empty where none was."""
+        entry = self.studies[study]
+        return self.tuning.caption(entry["methods"], entry["scheme"])
+
     def published_files(self, study: str) -> list[str]:
         """Files of published values a study reads."""
         given = self.published(study)

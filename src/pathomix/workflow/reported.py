@@ -117,6 +117,26 @@ class Report:
         methods = self._plan.methods.values()
         return self._plan.vectors.profiled or any(entry["method"] == "path_gptomic" for entry in methods)
 
+    def tables(self) -> list[str]:
+        """Tables in long form of every reported study, of both tasks whether or not it asks for them."""
+        return [f"{self._results}/tables/{s}/{task}.csv" for s in self.studies for task in ("survival", "subtype")]
+
+    @property
+    def published(self) -> list[str]:
+        """Every file of published values: the certificate tells of all of them, whether or not a study answers."""
+        folder = self._plan.root / "resources" / "published"
+        return [path.relative_to(self._plan.root).as_posix() for path in sorted(folder.glob("*.csv"))]
+
+    def sources(self) -> list[str]:
+        """Files outside the results that reported artefacts are made from: descriptions, raw tables, locks, pins."""
+        cohorts = self._plan.cohorts
+        members = list(dict.fromkeys(member for _, member in self._member_cells()))
+        descriptions = [cohorts.described[member]["description"] for member in members]
+        raw = [file for member in members for file in cohorts.raw_inputs(member)]
+        raw += [self._plan.acquisition.pins] if self._plan.acquisition.pins else []
+        outside = [file for file in raw if not Path(file).is_relative_to(self._results)]
+        return list(dict.fromkeys([*descriptions, *outside]))
+
     # the page
 
     @property
@@ -135,9 +155,10 @@ class Report:
         """Everything the page reads, by kind."""
         r, studies = self._results, self.studies
         return {
-            "tables": [f"{r}/tables/{s}/{task}.csv" for s in studies for task in self._plan.studies[s]["tasks"]],
+            "tables": self.tables(),
             "figures": [figure for study in studies for figure in self.figures(study)],
             **self.galleries(),
+            "published": self.published,
             "probes": self.site_probes(),
             "leaks": [f"{r}/evaluation/{study}/declared_leaks.tsv" for study in studies],
             "scores": [f"{r}/evaluation/{study}/scores.parquet" for study in studies],
@@ -150,4 +171,5 @@ class Report:
         """Everything `snakemake` makes without a target on the command line."""
         names = self._plan.explanations
         explained = [f"{self._results}/explanations/{name}/heatmaps/heatmaps.parquet" for name in names]
-        return [f"{self._results}/report/index.html", *self.quarantines, *explained]
+        made = [f"{self._results}/report/index.html", f"{self._results}/ro-crate-metadata.json"]
+        return [*made, *self.quarantines, *explained]

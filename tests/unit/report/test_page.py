@@ -13,6 +13,7 @@ import pytest
 
 from pathomix.core.errors import PathomixError
 from pathomix.evaluate.leakage import LEAK_COLUMNS
+from pathomix.evaluate.metrics import METRICS
 from pathomix.evaluate.study import evaluate_study
 from pathomix.report.fidelity import write_profiles
 from pathomix.report.figures import plot_forests, plot_kaplan_meier
@@ -105,7 +106,7 @@ def test_it_holds_every_figure_whole_with_an_alternative_text(built, page):
 
 
 def test_tables_carry_scores_notes_headers_and_spreads(page):
-    assert page.count("<caption>") == 4 and 'scope="row"' in page and 'scope="col"' in page
+    assert page.count("<caption>") == len(METRICS) + 1 and 'scope="row"' in page and 'scope="col"' in page
     assert "n = 45" in page and "events</span>" in page
     note = re.search(r'<li id="(study-demo-c-index-a)"><b>a</b>every fold: run failed: no patient has tiles</li>', page)
     assert note and f'href="#{note.group(1)}"' in page
@@ -160,7 +161,9 @@ def test_rows_left_out_and_profiles_are_told(built, tmp_path):
 
 def test_an_unknown_kind_of_figure_is_refused(built, tmp_path):
     _, study, *_ = built
-    with pytest.raises(PathomixError, match=r"unknown kinds of figures.*holidays.*splits, slides, smoothing"):
+    with pytest.raises(
+        PathomixError, match=r"unknown kinds of figures.*holidays.*splits, slides, smoothing, attribution"
+    ):
         write_report([study], CONFIG, [], [], {}, tmp_path / "r/x.html", galleries={"holidays": []})
 
 
@@ -201,5 +204,9 @@ def test_the_script_writes_the_page(built, root):
     command = [sys.executable, str(root / "workflow_scripts/write_report.py"), "--config", json.dumps(CONFIG)]
     command += ["--study", "demo", str(study.tables), str(study.figures), str(study.scores)]
     command += ["--quarantine", *map(str, lists), "--output", str(results / "report/script.html")]
+    command += ["--published", str(root / "resources/published/modaltune.csv"), "--command", "snakemake --cores 3"]
+    command += ["--sources", str(root / "config/cohorts"), "--crate", str(results / "ro-crate-metadata.json")]
     subprocess.run(command, check=True, env={"PYTHONPATH": str(root / "src"), "PATH": ""}, capture_output=True)
-    assert "First study" in (results / "report/script.html").read_text(encoding="utf-8")
+    text = (results / "report/script.html").read_text(encoding="utf-8")
+    assert "First study" in text and "modaltune, main: 140 values, not run" in text and "snakemake --cores 3" in text
+    assert json.loads((results / "ro-crate-metadata.json").read_text())["@graph"]

@@ -18,7 +18,8 @@ from pathomix.evaluate.schemas import SCORES
 from pathomix.evaluate.study import evaluate_study
 from pathomix.report.layout import Layout
 from pathomix.report.published import Published
-from pathomix.report.tables import make_tables, published_table, read_csv, render, tables_of, tidy, to_csv
+from pathomix.report.render import render
+from pathomix.report.tables import make_tables, published_table, read_csv, tables_of, tidy, to_csv
 
 PAPER = """table,task,modality,method,cohort,metric,mean,std
 T1,survival,histology,SCNN,TCGA-N,c_index,0.754,
@@ -77,7 +78,7 @@ def test_our_columns_are_untouched_and_a_row_that_was_not_run_has_none(rows):
 
 def test_carried_rows_are_marked_shown_as_printed_and_stand_before_the_oracle(rows):
     _, both = rows
-    results, beside = tables_of(both[both["task"] == "survival"], "survival")
+    results, beside = tables_of(both[both["metric"] == "c_index"], "survival")
     labels = [row.label for row in results.rows]
     assert labels == ["Strong", "Weak", "SCNN (published, not run)", "Big CNN (published, not run)", "Oracle"]
     north, south = zip(*((row.cells[0], row.cells[1]) for row in results.rows[2:4]), strict=True)

@@ -11,11 +11,11 @@ from pathomix.core.tables import write_table
 from pathomix.evaluate.resampled import NOT_OVERLAPPING
 from pathomix.evaluate.schemas import SCORES
 from pathomix.report.layout import Layout
+from pathomix.report.render import render
 from pathomix.report.tables import (
     difference_table,
     make_tables,
     read_csv,
-    render,
     results_table,
     tables_of,
     tidy,
@@ -50,6 +50,10 @@ def score(method, cohort, mean, **changes):
         "resampled_t": np.nan,
         "resampled_p": np.nan,
         "wilcoxon_p": np.nan,
+        "bootstrap_p": np.nan,
+        "holm_p": np.nan,
+        "resolvable": np.nan,
+        "resolvable_reason": None,
         "test_ratio": np.nan,
         "test_reason": None,
         "unit": "patient",
@@ -192,7 +196,7 @@ def test_both_tasks_are_always_written_the_same_each_time(scores, tmp_path):
     for name in ("one", "two"):
         make_tables(path, ["south"], LABELS, tmp_path / name)
     names = sorted(item.name for item in (tmp_path / "one").iterdir())
-    assert names == [f"{task}.{kind}" for task in ("subtype", "survival") for kind in ("csv", "md", "tex")]
+    assert names == [f"{task}.{kind}" for task in ("subtype", "survival") for kind in ("csv", "html", "md", "tex")]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert "No run of this study predicts this task" in (tmp_path / "one/subtype.md").read_text()
@@ -227,8 +231,10 @@ def test_tests_over_folds_stand_beside_the_difference_and_decide_what_is_bold():
     against = {"reference": "ridge", "difference_lower": -0.02, "difference_upper": -0.01, "difference": -0.01}
     rows = [
         score("ridge", "north", 0.70, reference="ridge"),
-        score("mlp", "north", 0.69, **against, resampled_t=-1.0, resampled_p=0.3344, wilcoxon_p=0.0302),
-        score("abmil", "north", 0.60, **against, resampled_t=-4.0, resampled_p=0.0004, wilcoxon_p=0.0001),
+        score("mlp", "north", 0.69, **against, resampled_t=-1.0, resampled_p=0.0344, holm_p=0.0688, wilcoxon_p=0.0302),
+        score(
+            "abmil", "north", 0.60, **against, resampled_t=-4.0, resampled_p=0.0004, holm_p=0.0008, wilcoxon_p=0.0001
+        ),
         score("snn", "north", 0.60, **against, wilcoxon_p=0.5, test_reason="no corrected t-test: no training part"),
         score("cox", "north", 0.60, **against, test_reason=NOT_OVERLAPPING),
     ]
@@ -236,17 +242,20 @@ def test_tests_over_folds_stand_beside_the_difference_and_decide_what_is_bold():
     laid = difference_table(tidied, "c_index")
     assert laid is not None
     cells = {row.label: row.cells[0] for row in laid.rows}
-    assert cells["S-MLP"].text == "-0.010 [-0.020, -0.010], p = 0.33, Wilcoxon p = 0.030"
-    assert cells["ABMIL"].test == "p < 0.001, Wilcoxon p < 0.001"
+    assert cells["S-MLP"].text == "-0.010 [-0.020, -0.010], p = 0.034, Holm p = 0.069, Wilcoxon p = 0.030"
+    assert cells["ABMIL"].test == "p < 0.001, Holm p < 0.001, Wilcoxon p < 0.001"
     assert {label: cell.mark for label, cell in cells.items()} == {
         **{"S-MLP": "", "ABMIL": "best"},
         **{"snn": "best", "cox": "best"},
     }
     assert cells["snn"].test == "Wilcoxon p = 0.50" and dict(laid.notes)[cells["snn"].note].startswith("no corrected")
     assert cells["cox"].test == "" and not cells["cox"].note, "without overlap there is nothing to explain"
-    assert "corrected resampled t-test" in laid.caption and "p < 0.05" in laid.caption
+    assert "corrected resampled t-test over folds, the same p adjusted by Holm over the rows, and" in laid.caption
+    assert "Bold: adjusted p < 0.05" in laid.caption
     alone = difference_table(tidied[tidied["method"].isin(["ridge", "cox"])], "c_index")
-    assert alone is not None and alone.caption.endswith("Bold: the interval excludes 0.")
+    assert alone is not None and alone.caption.endswith(
+        "Bold: the interval excludes 0; nothing is adjusted for the number of rows."
+    )
 
 
 def test_the_caption_says_which_unit_was_scored(scores):
@@ -258,3 +267,62 @@ def test_a_single_fold_has_neither_spread_nor_half_width(scores):
     one = scores.assign(sd_folds=np.nan, half_width=np.nan, folds_used=1, folds_total=1)
     assert table(one).rows[0].cells[1].text == "0.700 [0.650, 0.750]"
     assert table(one).caption.startswith("Value on 1 fold, and in brackets")
+
+
+def resolved():
+    """Three rows against the first: one difference above and one below what the cohort resolves."""
+    against = {"reference": "ridge", "bootstrap_p": 0.01, "holm_p": 0.02}
+    known = {"resolvable": 0.05}
+    limits = [{"difference": d, "difference_lower": d - 0.03, "difference_upper": d + 0.03} for d in (-0.0501, 0.0499)]
+    return pd.DataFrame(
+        [
+            score("ridge", "north", 0.70, reference="ridge", **known),
+            score("mlp", "north", 0.65, **against, **known, **limits[0]),
+            score("abmil", "north", 0.75, **against, **known, **limits[1]),
+        ]
+    )
+
+
+def test_the_resolvable_difference_stands_over_each_table_and_greys_what_is_below_it():
+    tidied = tidy(resolved(), Layout.of(["north"], LABELS))
+    values, differences = results_table(tidied, "c_index"), difference_table(tidied, "c_index")
+    assert differences is not None
+    sentence = "Differences below 0.050 cannot be told from noise in this cohort."
+    assert values.resolution == differences.resolution == sentence and not values.has_faint
+    assert {row.label: row.cells[0].faint for row in differences.rows} == {"S-MLP": False, "ABMIL": True}
+    assert differences.rows[0].cells[0].test == "p = 0.010, Holm p = 0.020"
+    assert "p of that bootstrap, the same p adjusted by Holm over the rows." in differences.caption
+    text = render([differences], "md")
+    assert sentence in text and text.count("Holm p = 0.020** †") == 1 and "† below the difference" in text
+    text = render([differences], "tex")
+    assert (
+        text.count(r"\textcolor{gray}{\textbf{+0.050") == 1 and "xcolor" in text and text.count("{") == text.count("}")
+    )
+    assert "xcolor" not in render([values], "tex") and "†" not in render([values], "md")
+    text = render([differences], "html")
+    assert text.count('<td class="best faint">') == 1 and sentence in text
+
+
+def test_what_is_not_known_of_the_resolution_is_said(scores):
+    assert table(scores).resolution == "" and table(scores.assign(resolvable=np.nan)).resolution == ""
+    scores.loc[scores["cohort"] == "north", "resolvable"] = 0.04
+    scores.loc[scores["cohort"] == "south", "resolvable_reason"] = "2 events"
+    shown = (
+        "Differences below these cannot be told from noise in the cohort: 0.040 (north). Not known for south: 2 events."
+    )
+    assert table(scores).resolution == shown
+
+
+def test_where_lower_is_better_the_smallest_is_best(scores, monkeypatch):
+    monkeypatch.setattr("pathomix.report.tables.lower_is_better", lambda name: True)
+    monkeypatch.setattr("pathomix.report.captions.lower_is_better", lambda name: True)
+    laid = table(scores)
+    assert {row.label: row.cells[1].mark for row in laid.rows}["ABMIL"] == "best" and "lower is better" in laid.caption
+
+
+def test_the_html_is_one_file_with_its_style_and_no_link_outside(scores):
+    page = render([table(scores)], "html")
+    assert page.startswith("<!DOCTYPE html>") and "<style>" in page and "P&lt;1&gt;" in page
+    assert 'href="#table-c-index-a"' in page and 'id="table-c-index-a"' in page
+    assert "http" not in page and "<script" not in page
+    assert "No run of this study" in render([], "html")
