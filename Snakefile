@@ -16,8 +16,11 @@ include: "rules/common.smk"
 
 plan = Plan(config, Path(workflow.basedir))
 R = plan.results
-# Rules find the library without an installation: conda environments hold its dependencies only.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={plan.source}; ")
+# Rules find the library without an installation: conda environments hold its dependencies only. Packages that a user
+# installed for themselves must not shadow an environment's.
+shell.prefix(
+    f"set -euo pipefail; export PYTHONNOUSERSITE=1 PYTHONPATH={shlex.quote(str(plan.source))}; "
+)
 
 
 wildcard_constraints:

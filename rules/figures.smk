@@ -150,3 +150,93 @@ rule contact_sheet:
     shell:
         "python workflow_scripts/contact_sheet.py --threads {threads} --slides {input.slides:q}"
         " --indices {input.indices:q} --results {params.results:q} --output {params.folder:q} > {log:q} 2>&1"
+
+
+rule plot_calibration:
+    input:
+        calibration=f"{R}/evaluation/{{study}}/calibration.parquet",
+        d_calibration=f"{R}/evaluation/{{study}}/d_calibration.parquet",
+    output:
+        multiext(f"{R}/figures/{{study}}/calibration", ".pdf", ".png"),
+    log:
+        f"{R}/logs/plot_calibration/{{study}}.log",
+    benchmark:
+        f"{R}/benchmarks/plot_calibration/{{study}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=plan.code("plot_calibration"),
+        cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
+        labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
+        order=lambda wildcards: plan.colour_order(wildcards.study),
+        folder=f"{R}/figures/{{study}}",
+    shell:
+        "python workflow_scripts/plot_calibration.py --threads {threads} --calibration {input.calibration:q}"
+        " --d-calibration {input.d_calibration:q} --cohort-order {params.cohorts:q} --method-labels {params.labels:q}"
+        " --method-order {params.order:q} --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule plot_training:
+    input:
+        indices=lambda wildcards: plan.study_cells(wildcards.study, wildcards.cohort),
+        models=lambda wildcards: [
+            file
+            for files in plan.trained_by(wildcards.study, wildcards.cohort).values()
+            for file in files
+        ],
+    output:
+        multiext(f"{R}/figures/{{study}}/training_{{cohort}}", ".pdf", ".png"),
+    log:
+        f"{R}/logs/plot_training/{{study}}-{{cohort}}.log",
+    benchmark:
+        f"{R}/benchmarks/plot_training/{{study}}-{{cohort}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    params:
+        code=plan.code("plot_training"),
+        labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
+        representations=lambda wildcards: as_json(
+            plan.trained_by(wildcards.study, wildcards.cohort)
+        ),
+        order=lambda wildcards: plan.colour_order(wildcards.study),
+        results=lambda wildcards: R,
+        folder=f"{R}/figures/{{study}}",
+    shell:
+        "python workflow_scripts/plot_training.py --threads {threads} --indices {input.indices:q}"
+        " --results {params.results:q} --cohort {wildcards.cohort:q} --method-labels {params.labels:q}"
+        " --representations {params.representations:q} --method-order {params.order:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule plot_attribution:
+    input:
+        models=f"{R}/explanations/{{explanation}}/pathway_models.parquet",
+        controls=f"{R}/explanations/{{explanation}}/controls.parquet",
+    output:
+        multiext(f"{R}/explanations/{{explanation}}/attribution", ".pdf", ".png"),
+    log:
+        f"{R}/logs/plot_attribution/{{explanation}}.log",
+    benchmark:
+        f"{R}/benchmarks/plot_attribution/{{explanation}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        code=plan.code("plot_attribution"),
+        name=lambda wildcards: plan.explanation_title(wildcards.explanation),
+        explanation=lambda wildcards, input: Path(input.controls).parent,
+        folder=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        "python workflow_scripts/plot_attribution.py --threads {threads} --explanation {params.explanation:q}"
+        " --name {params.name:q} --output-dir {params.folder:q} > {log:q} 2>&1"

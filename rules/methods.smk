@@ -29,6 +29,7 @@ rule fit_method:
     resources:
         mem_mb=memory(4000),
         runtime=480,
+        gpu=lambda wildcards: plan.gpus.method(wildcards.method),
     params:
         code=lambda wildcards: plan.method_code(wildcards.method),
         json=lambda wildcards: as_json(plan.method_parameters(wildcards.method)),

@@ -9,6 +9,8 @@ rule evaluate_study:
     output:
         folds=f"{R}/evaluation/{{study}}/folds.parquet",
         scores=f"{R}/evaluation/{{study}}/scores.parquet",
+        calibration=f"{R}/evaluation/{{study}}/calibration.parquet",
+        d_calibration=f"{R}/evaluation/{{study}}/d_calibration.parquet",
         leaks=f"{R}/evaluation/{{study}}/declared_leaks.tsv",
     log:
         f"{R}/logs/evaluate_study/{{study}}.log",
@@ -24,10 +26,11 @@ rule evaluate_study:
         code=plan.code("evaluate_study"),
         json=lambda wildcards: as_json(plan.evaluation_of(wildcards.study)),
         results=lambda wildcards: R,
+        folder=f"{R}/evaluation/{{study}}",
     shell:
         "python workflow_scripts/evaluate_study.py --threads {threads} --indices {input.indices:q}"
         " --results {params.results:q} --parameters {params.json:q}"
-        " --folds {output.folds:q} --scores {output.scores:q} --leaks {output.leaks:q} > {log:q} 2>&1"
+        " --output-dir {params.folder:q} --leaks {output.leaks:q} > {log:q} 2>&1"
 
 
 rule probe_site:
@@ -138,11 +141,12 @@ rule plot_forest:
         code=plan.code("plot_forest"),
         cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
+        order=lambda wildcards: plan.colour_order(wildcards.study),
         folder=f"{R}/figures/{{study}}",
     shell:
         "python workflow_scripts/plot_forest.py --threads {threads} --scores {input.scores:q}"
         " --cohort-order {params.cohorts:q} --method-labels {params.labels:q}"
-        " --output-dir {params.folder:q} > {log:q} 2>&1"
+        " --method-order {params.order:q} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule write_profiles:

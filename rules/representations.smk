@@ -53,6 +53,7 @@ rule train_representation:
     resources:
         mem_mb=memory(16000),
         runtime=2880,
+        gpu=lambda wildcards: plan.gpus.representation(wildcards.representation),
     params:
         code=lambda wildcards: plan.vectors.code(
             "train_representation", wildcards.representation
@@ -96,6 +97,7 @@ rule embed_cohort:
     resources:
         mem_mb=memory(16000),
         runtime=480,
+        gpu=lambda wildcards: plan.gpus.representation(wildcards.representation),
     params:
         code=lambda wildcards: plan.vectors.code(
             "embed_cohort", wildcards.representation
@@ -135,10 +137,13 @@ rule explain_representation:
         ),
         texts=lambda wildcards: plan.explained(wildcards.explanation).texts,
         splits=lambda wildcards: plan.explained(wildcards.explanation).splits,
+        other_models=lambda wildcards: plan.explained(
+            wildcards.explanation
+        ).other_models,
     output:
         expand(
             f"{R}/explanations/{{{{explanation}}}}/{{table}}.parquet",
-            table=["cases", "scalars", "pathways"],
+            table=["cases", "scalars", "pathways", "pathway_models", "controls"],
         ),
     log:
         f"{R}/logs/explain_representation/{{explanation}}.log",
@@ -150,6 +155,9 @@ rule explain_representation:
     resources:
         mem_mb=memory(16000),
         runtime=240,
+        gpu=lambda wildcards: plan.gpus.representation(
+            plan.explained(wildcards.explanation).representation
+        ),
     params:
         code=lambda wildcards: plan.vectors.code(
             "explain_representation",
@@ -170,6 +178,10 @@ rule explain_representation:
             f"{R}/cohort/{plan.explanations[wildcards.explanation]['cohort']}"
         ),
         probe=lambda wildcards: plan.explained(wildcards.explanation).probe,
+        others=lambda wildcards, input: option("--other-models", input.other_models),
+        other_probes=lambda wildcards: option(
+            "--other-probes", plan.explained(wildcards.explanation).other_probes
+        ),
         foreign=lambda wildcards: (
             "--foreign" if plan.explained(wildcards.explanation).foreign else ""
         ),
@@ -182,5 +194,5 @@ rule explain_representation:
         " --parameters {params.json:q} --slide-encoder {params.slide_encoder:q} --models {input.models:q}"
         " --cohort {params.cohort:q} --cohort-dir {params.folder:q} --features {input.features:q}"
         " --texts {input.texts:q} --splits {input.splits:q} --fold {params.fold} {params.foreign}"
-        " --probe {params.probe:q} --first {params.first} --results {params.results:q}"
+        " --probe {params.probe:q} {params.others} {params.other_probes} --first {params.first} --results {params.results:q}"
         " --output {params.output:q} > {log:q} 2>&1"

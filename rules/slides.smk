@@ -22,6 +22,7 @@ rule segment_tissue:
     resources:
         mem_mb=memory(4000),
         runtime=240,
+        gpu=plan.gpus.tissue(),
     params:
         code=plan.code("segment_tissue"),
         json=as_json(plan.slides.tissue),
@@ -87,6 +88,7 @@ rule embed_tiles:
     resources:
         mem_mb=memory(8000),
         runtime=480,
+        gpu=plan.gpus.tiles(),
     params:
         code=lambda wildcards: plan.code(
             "embed_tiles", modules=plan.slides.pass_modules(wildcards.embedding)

@@ -53,6 +53,9 @@ rule mix_atlas:
     resources:
         mem_mb=memory(32000),
         runtime=2880,
+        gpu=lambda wildcards: plan.gpus.expression(
+            plan.expression.encoder_of(wildcards.smoothing)
+        ),
     params:
         code=lambda wildcards: plan.expression.code(
             "mix_atlas", plan.expression.encoder_of(wildcards.smoothing)
@@ -94,6 +97,9 @@ rule train_smoother:
     resources:
         mem_mb=memory(16000),
         runtime=2880,
+        gpu=lambda wildcards: plan.gpus.expression(
+            plan.expression.encoder_of(wildcards.smoothing)
+        ),
     params:
         code=lambda wildcards: plan.expression.code(
             "train_smoother", plan.expression.encoder_of(wildcards.smoothing)
@@ -133,6 +139,7 @@ rule embed_expression:
     resources:
         mem_mb=memory(16000),
         runtime=480,
+        gpu=lambda wildcards: plan.gpus.expression(wildcards.expression_encoder),
     params:
         code=lambda wildcards: plan.expression.code(
             "embed_expression", wildcards.expression_encoder

@@ -14,7 +14,7 @@ def main(options: argparse.Namespace) -> None:
     from pathomix.evaluate.leakage import declared_leaks
     from pathomix.evaluate.study import evaluate_study
 
-    evaluate_study(options.indices, options.results, options.parameters, options.folds, options.scores, options.threads)
+    evaluate_study(options.indices, options.results, options.parameters, options.output_dir, options.threads)
     leaks = declared_leaks(options.indices, options.results)
     write_text(options.leaks, leaks.to_csv(sep="\t", index=False, lineterminator="\n"))
 
@@ -26,7 +26,6 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--parameters", type=script.json_object, default={}, help="JSON: bootstrap, seed, unit, reference"
     )
-    arguments.add_argument("--folds", type=Path, required=True, help="output: one row per run and metric")
-    arguments.add_argument("--scores", type=Path, required=True, help="output: one row per table cell")
+    arguments.add_argument("--output-dir", type=Path, required=True, help="folder of the four tables")
     arguments.add_argument("--leaks", type=Path, required=True, help="output: fits on more patients than they should")
     script.run(main, arguments)

@@ -65,9 +65,10 @@ def imported(frame: pd.DataFrame, identity: list[str], folder) -> list:
 
 
 def scored(indices, folder, unit, **parameters) -> tuple[pd.DataFrame, pd.DataFrame]:
-    paths = folder / f"{unit}-folds.parquet", folder / f"{unit}-scores.parquet"
-    evaluate_study(indices, folder, {"bootstrap": 100, "unit": unit, **parameters}, *paths)
-    return read_table(paths[0], FOLD_SCORES), read_table(paths[1], SCORES).set_index("method")
+    evaluate_study(indices, folder, {"bootstrap": 100, "unit": unit, **parameters}, folder / unit)
+    folds = read_table(folder / unit / "folds.parquet", FOLD_SCORES)
+    cells = read_table(folder / unit / "scores.parquet", SCORES)
+    return folds[folds["metric"] == "c_index"], cells[cells["metric"] == "c_index"].set_index("method")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95
+# Differences of equal scores are rounding, not spread.
+ROUNDING = 1e-12
 
 
 def patient_counts(patients: int, resamples: int, seed: int, *place: str) -> NDArray[np.float32]:
@@ -42,10 +44,33 @@ def fold_mean(folds: list[list[NDArray[np.float64]]]) -> NDArray[np.float64]:
         return np.asarray(np.nanmean([np.nanmean(seeds, axis=0) for seeds in folds], axis=0))
 
 
+def usable_draws(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The resamples that exist; none when they are fewer than half."""
+    usable = values[np.isfinite(values)]
+    return usable if 2 * len(usable) >= len(values) else usable[:0]
+
+
 def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Central 95 % percentile interval of the resamples that exist; NaN when fewer than half of them do."""
-    usable = values[np.isfinite(values)]
-    if 2 * len(usable) < len(values):
+    usable = usable_draws(values)
+    if not len(usable):
         return float("nan"), float("nan")
     lower, upper = np.quantile(usable, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(lower), float(upper)
+
+
+def two_sided_p(differences: NDArray[np.float64]) -> float:
+    """Two-sided p-value of the paired bootstrap: the level at which the percentile interval just reaches 0.
+
+    Twice the share of resamples on the rarer side of 0, the observed cohort counted among them, so that it is never 0
+    (Davison and Hinkley, Bootstrap Methods and their Application, 1997, chapter 4); a difference of exactly 0 is on
+    both sides.
+
+    Args:
+        differences: [resamples]; NaN when fewer than half of them exist.
+    """
+    usable = usable_draws(differences)
+    if not len(usable):
+        return float("nan")
+    rarer = min(np.count_nonzero(usable <= ROUNDING), np.count_nonzero(usable >= -ROUNDING))
+    return min(1.0, 2 * (1 + int(rarer)) / (1 + len(usable)))

@@ -1,18 +1,42 @@
-"""The test part of each run as plain arrays: outcomes from all runs, predictions from this one."""
+"""The test part of each run as plain arrays: outcomes from all runs, predictions from this one.
+
+The metrics that weigh by the probability of censoring also get the follow-up of the fold's training part (from all
+runs, so that all rows of a fold have the same weights), and those of survival probabilities the run's own training
+risks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pathomix.core.errors import PathomixError
 from pathomix.evaluate.predictions import PROBABILITY, Runs
+from pathomix.survival.censoring import Censoring
 
 Floats = NDArray[np.float64]
+# Where between the events of a cohort the time-dependent metrics look; Uno's c is truncated at the last.
+TIME_QUANTILES = (0.2, 0.4, 0.6, 0.8)
+
+
+@dataclass(frozen=True)
+class TrainedRisks:
+    """Training rows of one run that have a known outcome and a risk.
+
+    Attributes:
+        time: [n] months.
+        event: [n] 0/1.
+        risk: [n], higher = worse.
+    """
+
+    time: Floats
+    event: Floats
+    risk: Floats
 
 
 @dataclass(frozen=True)
@@ -29,6 +53,9 @@ class TestPart:
         probability: [n, classes].
         tested: All test patients with a known outcome.
         missing: Those without prediction, left out of the arrays.
+        times: [k] months, where time-dependent metrics look: quantiles of the cohort's event times, ascending.
+        censoring: Of the outcomes of the fold's training part; None where no run of the fold tells them.
+        trained: The run's own training risks; None where it has none.
     """
 
     __test__ = False  # the name is the field's own; pytest need not collect it
@@ -42,6 +69,9 @@ class TestPart:
     probability: Floats
     tested: frozenset[str]
     missing: frozenset[str]
+    times: Floats = field(default_factory=lambda: np.zeros(0))
+    censoring: Censoring | None = None
+    trained: TrainedRisks | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +86,7 @@ class Block:
         events: Events among them; None for a task without events.
         runs: One row per run: `run`, `method`, `fold`, `seed`, `problem`.
         overlapping: Whether a patient is tested in several folds.
+        times: See `TestPart`.
     """
 
     cohort: str
@@ -65,14 +96,24 @@ class Block:
     events: int | None
     runs: pd.DataFrame
     overlapping: bool
+    times: Floats
     _outcomes: Mapping[int, Mapping[str, NDArray[Any]]]
     _predictions: Mapping[int, pd.DataFrame]
     _trained: Mapping[int, frozenset[str]]
+    _censoring: Mapping[int, Censoring]
+    _risks: Mapping[int, TrainedRisks]
 
     def tested(self, fold: int) -> frozenset[str]:
         """Test patients of a fold whose outcome is known."""
         outcome = self._outcomes.get(fold)
         return frozenset() if outcome is None else frozenset(np.array(self.patients, dtype=object)[outcome["position"]])
+
+    def outcomes(self) -> tuple[Floats, Floats]:
+        """Time and event (0/1) of each of `patients`."""
+        time, event = np.full((2, len(self.patients)), np.nan)
+        for outcome in self._outcomes.values():
+            time[outcome["position"]], event[outcome["position"]] = outcome["time"], outcome["event"]
+        return time, event
 
     def events_in(self, fold: int) -> int | None:
         """Events among the test patients of a fold; None for a task without events."""
@@ -110,6 +151,9 @@ class Block:
             probability=values[:, :0] if survival else values,
             tested=frozenset(ids),
             missing=frozenset(ids) - frozenset(ids[row]),
+            times=self.times,
+            censoring=self._censoring.get(fold),
+            trained=self._risks.get(run),
         )
 
 
@@ -122,8 +166,13 @@ def _score_columns(predicted: pd.DataFrame, task: str) -> list[str]:
 
 
 def blocks(runs: Runs) -> Iterator[Block]:
-    """Every cohort, scheme and task of a study, in sorted order."""
+    """Every cohort, scheme and task of a study, in sorted order.
+
+    Raises:
+        PathomixError: Runs disagree about the outcome of a training patient.
+    """
     place = ["cohort", "scheme", "task"]
+    followed = _followed(runs)
     expected = dict(iter(runs.expected.groupby(place)))
     test = runs.predictions[runs.predictions["part"] == "test"]
     for key, listed in runs.index.groupby(place):
@@ -142,7 +191,22 @@ def blocks(runs: Runs) -> Iterator[Block]:
         predicted = {int(str(run)): part for run, part in mine.groupby("run")}
         overlapping = bool(known["patient_id"].duplicated().any())
         trained = _trained(runs.predictions, listed["run"], task) if overlapping else {}
-        yield Block(cohort, scheme, task, tuple(patients), events, rows, overlapping, outcomes, predicted, trained)
+        train = followed[followed["run"].isin(rows.loc[rows["problem"].isna(), "run"])] if task == "survival" else None
+        yield Block(
+            cohort,
+            scheme,
+            task,
+            tuple(patients),
+            events,
+            rows,
+            overlapping,
+            times=event_times(known) if task == "survival" else np.zeros(0),
+            _outcomes=outcomes,
+            _predictions=predicted,
+            _trained=trained,
+            _censoring={} if train is None else _censoring(train, rows, cohort),
+            _risks={} if train is None else _risks(train),
+        )
 
 
 def _trained(predictions: pd.DataFrame, runs: pd.Series, task: str) -> dict[int, frozenset[str]]:
@@ -153,3 +217,45 @@ def _trained(predictions: pd.DataFrame, runs: pd.Series, task: str) -> dict[int,
     if task != "survival":
         rows = rows[rows[[name for name in rows if str(name).startswith(PROBABILITY)]].notna().any(axis=1)]
     return {int(str(run)): frozenset(ids) for run, ids in rows.groupby("run")["patient_id"]}
+
+
+def event_times(outcomes: pd.DataFrame) -> Floats:
+    """Quantiles of the event times of distinct patients, ascending; none without an event.
+
+    Args:
+        outcomes: Columns `patient_id`, `time` and `event`.
+    """
+    once = outcomes.drop_duplicates("patient_id")
+    times = once.loc[once["event"] == 1, "time"].to_numpy(np.float64)
+    return np.unique(np.quantile(times, TIME_QUANTILES)) if len(times) else np.zeros(0)
+
+
+def _followed(runs: Runs) -> pd.DataFrame:
+    """Training rows of the task survival that have an outcome."""
+    rows = runs.predictions[(runs.predictions["part"] == "train") & (runs.predictions["task"] == "survival")]
+    return rows.loc[rows["time"].notna() & rows["event"].notna(), ["run", "patient_id", "time", "event", "risk"]]
+
+
+def _censoring(train: pd.DataFrame, listed: pd.DataFrame, cohort: str) -> dict[int, Censoring]:
+    """Per fold the censoring of its training part, every patient once."""
+    columns = ["patient_id", "time", "event"]
+    fold = train["run"].map(dict(zip(listed["run"], listed["fold"], strict=True)))
+    once = train[columns].assign(fold=fold).drop_duplicates()
+    outcomes = once[columns].drop_duplicates()
+    clash = outcomes.loc[outcomes["patient_id"].duplicated(), "patient_id"]
+    if len(clash):
+        raise PathomixError(
+            f"runs of one study disagree about the outcome of training patients of {cohort}",
+            offending=clash.unique(),
+            remedy="delete the runs of this study made before the cohort changed, and run it again",
+        )
+    return {int(str(key)): Censoring.of(part["time"], part["event"]) for key, part in once.groupby("fold")}
+
+
+def _risks(train: pd.DataFrame) -> dict[int, TrainedRisks]:
+    """Per run its training rows with a risk."""
+    usable = train[train["risk"].notna()]
+    return {
+        int(str(run)): TrainedRisks(*(part[name].to_numpy(np.float64) for name in ("time", "event", "risk")))
+        for run, part in usable.groupby("run")
+    }

@@ -16,17 +16,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pathomix.core.errors import PathomixError
 from pathomix.core.files import file_digest
-from pathomix.core.schemas import PREDICTIONS, RUN_INDEX, TASKS
+from pathomix.core.schemas import PARTS, PREDICTIONS, RUN_INDEX, TASKS
 from pathomix.core.tables import read_table
 from pathomix.evaluate.units import PATIENT, REGION, REGION_ID, average_units
 
 PROBABILITY = "probability_"
 _RUN = ["method", "cohort", "scheme", "fold", "seed"]
 _SHOWN = 5
+# Probabilities of float32 networks add up to 1 only nearly.
+_SLACK = 1e-5
 
 
 @dataclass(frozen=True)
@@ -144,9 +147,31 @@ def _typed(table: pa.Table, relative: str) -> pa.Table | str:
         if table[REGION_ID].null_count:
             return f"{relative} has rows without a region"
     try:
-        return table.select(list(kinds)).cast(pa.schema(kinds))
+        typed = table.select(list(kinds)).cast(pa.schema(kinds))
     except pa.ArrowException as error:
         return f"{relative} has values of the wrong type ({error})"
+    wrong = _wrong_values(typed)
+    return f"{relative}: {wrong}" if wrong else typed
+
+
+def _wrong_values(table: pa.Table) -> str | None:
+    """The first value that no prediction can have, and whose it is; a missing one is not wrong where it may be."""
+    if nameless := table["patient_id"].null_count:
+        return f"{nameless} rows without a patient"
+    checks = {
+        f"task is not one of {', '.join(TASKS)}": pc.invert(pc.is_in(table["task"], pa.array(TASKS))),
+        f"part is not one of {', '.join(PARTS)}": pc.invert(pc.is_in(table["part"], pa.array(PARTS))),
+        "event is not 0 or 1": pc.invert(pc.is_in(table["event"], pa.array([0.0, 1.0, np.nan, None]))),
+        "time is negative or infinite": pc.or_(pc.less(table["time"], 0.0), pc.is_inf(table["time"])),
+    }
+    for name in table.column_names:
+        if name.startswith(PROBABILITY):
+            outside = pc.or_(pc.less(table[name], -_SLACK), pc.greater(table[name], 1 + _SLACK))
+            checks[f"{name} is not between 0 and 1"] = pc.and_(outside, pc.is_finite(table[name]))
+    for fact, bad in checks.items():
+        if pc.any(bad).as_py():
+            return f"{fact} for {named(table.filter(bad)['patient_id'].to_pylist())}"
+    return None
 
 
 def _combined(tables: list[pa.Table]) -> pd.DataFrame:

@@ -14,10 +14,15 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtr
 from scipy.stats import wilcoxon
 
+from pathomix.evaluate.bootstrap import ROUNDING
+
 NOT_OVERLAPPING = "the test parts of the folds share no patient: these tests are for repeated splits"
-_MINIMUM_FOLDS = 3
-# Differences of equal scores are rounding, not spread.
-_ROUNDING = 1e-12
+MINIMUM_FOLDS = 3
+
+
+def too_few_folds(folds: int) -> str:
+    """Why so few folds are not tested."""
+    return f"{folds} {'fold is' if folds == 1 else 'folds are'} too few for a test over folds"
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,9 @@ def resampled_tests(differences: ArrayLike, n_test: float, n_train: float, overl
     d = np.asarray(differences, dtype=np.float64)
     if not overlapping:
         return ResampledTests(reason=NOT_OVERLAPPING)
-    if len(d) < _MINIMUM_FOLDS:
-        return ResampledTests(reason=f"{len(d)} folds are too few for a test over folds")
-    if np.ptp(d) < _ROUNDING:
+    if len(d) < MINIMUM_FOLDS:
+        return ResampledTests(reason=too_few_folds(len(d)))
+    if np.ptp(d) < ROUNDING:
         return ResampledTests(reason="the difference is the same in every fold")
     p = signed_rank(d)
     if n_train <= 0:

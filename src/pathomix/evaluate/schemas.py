@@ -47,6 +47,12 @@ FOLD_SCORES = TableSchema(
 #   resampled_t, resampled_p  corrected resampled t-test of that difference over folds, where test parts overlap, with
 #   test_ratio  test patients per training patient
 #   wilcoxon_p  paired signed-rank test of the same; each is missing where `test_reason` says why
+#   bootstrap_p two-sided p of the same paired bootstrap: the level at which its interval just reaches 0
+#   holm_p      Holm's adjustment, over the rows compared with the reference in one cohort, scheme and metric, of
+#               resampled_p where test parts overlap and of bootstrap_p elsewhere
+#   resolvable  smallest true difference of two rows that these tests would show with 80 % power at two-sided 5 % in
+#               this cohort with its events, folds and seeds, the same in all rows of a cohort, scheme and metric;
+#               missing where `resolvable_reason` says why, which may also state beside a value what was assumed
 #   unit        what one observation is; patients are counted and resampled whatever it is
 #   patients    whose predictions count: the row's own test patients, or those common to all rows of the study
 SCORES = TableSchema(
@@ -71,8 +77,12 @@ SCORES = TableSchema(
         "resampled_t": Column("float64", nullable=True),
         "resampled_p": Column("float64", nullable=True),
         "wilcoxon_p": Column("float64", nullable=True),
+        "bootstrap_p": Column("float64", nullable=True),
+        "holm_p": Column("float64", nullable=True),
         "test_ratio": Column("float64", nullable=True),
         "test_reason": Column("object", nullable=True),
+        "resolvable": Column("float64", nullable=True),
+        "resolvable_reason": Column("object", nullable=True),
         "unit": Column("str", allowed=UNITS),
         "patients": Column("str", allowed=PATIENTS),
         "n_patients": Column("Int64"),
@@ -84,7 +94,7 @@ SCORES = TableSchema(
         "resamples": Column("Int64"),
         "reason": Column("object", nullable=True),
     },
-    version=2,
+    version=3,
 )
 
 ALL_PATIENTS, WITHIN_CLASSES = "all patients", "within classes"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import choice
 from pathomix.evaluate.bootstrap import LEVEL, fold_mean, patient_counts, percentile_interval
 from pathomix.evaluate.common import COMMON, OWN, PATIENTS, common_patients
+from pathomix.evaluate.differences import Cell, with_differences
 from pathomix.evaluate.metrics import Metric, UndefinedMetric, metrics_of
 from pathomix.evaluate.parts import Block, TestPart, blocks
 from pathomix.evaluate.predictions import Runs, named
-from pathomix.evaluate.resampled import resampled_tests
 from pathomix.evaluate.units import PATIENT, UNITS
 
 
@@ -67,45 +67,44 @@ class Parameters:
         return result
 
 
-@dataclass
-class _Cell:
-    """One cell: its row of the table, its value in each fold it stands on, and its mean under every resample.
+@dataclass(frozen=True)
+class _Run:
+    """One run and task: which patients its scores stand on.
 
     Attributes:
-        row: Row of SCORES.
-        folds: Fold to its value, the mean over seeds.
-        draws: [resamples].
-        scored: Fold to the test patients that have a prediction.
-        trained: Fold to the training patients that have one.
+        seed: Seed.
+        fold: Fold.
+        tested: Test patients with a known outcome.
+        missing: Those without a prediction.
+        scored: Those with one.
+        trained: Training patients with a known outcome and a prediction.
+        events: Events among the tested; None for a task without events.
     """
 
-    row: dict[str, Any]
-    folds: dict[int, float]
-    draws: NDArray[np.float64] | None
-    scored: dict[int, frozenset[str]]
-    trained: dict[int, frozenset[str]]
+    seed: int
+    fold: int
+    tested: frozenset[str]
+    missing: frozenset[str]
+    scored: frozenset[str]
+    trained: frozenset[str]
+    events: int | None
 
 
 @dataclass
 class _Fold:
-    """One run, task and metric: what went into the score, and its value under every resample."""
+    """One run and metric: its value, and its value under every resample."""
 
-    seed: int
-    fold: int
-    value: float
-    draws: NDArray[np.float64] | None
-    tested: frozenset[str]
-    missing: frozenset[str]
-    trained: frozenset[str]
-    events: int | None
-    problem: str | None
+    run: _Run
+    value: float = float("nan")
+    draws: NDArray[np.float64] | None = None
+    problem: str | None = None
 
     @property
     def reason(self) -> str | None:
         """Why there is no value, or which patients it does not stand on."""
         parts = [self.problem] if self.problem else []
-        if self.missing and len(self.missing) < len(self.tested):
-            parts.append(_without(self.missing))
+        if self.run.missing and self.run.scored:
+            parts.append(_without(self.run.missing))
         return "; ".join(parts) or None
 
 
@@ -123,137 +122,114 @@ def evaluate(runs: Runs, parameters: Parameters) -> tuple[pd.DataFrame, pd.DataF
     fold_rows: list[dict[str, Any]] = []
     cell_rows: list[dict[str, Any]] = []
     for block in blocks(common_patients(runs) if parameters.patients == COMMON else runs):
-        where = (block.cohort, block.scheme, block.task)
-        cells: dict[str, dict[str, _Cell]] = {metric.name: {} for metric in metrics_of(block.task)}
-        counts = patient_counts(max(len(block.patients), 1), parameters.bootstrap, parameters.seed, *where)
-        for method, listed in block.runs.groupby("method"):
-            scored: dict[str, list[_Fold]] = {metric.name: [] for metric in metrics_of(block.task)}
-            for row in listed.itertuples(index=False):
-                part = block.part(row.run, row.fold) if row.problem is None else None
-                for metric in metrics_of(block.task):
-                    scored[metric.name].append(_score(row, block, part, metric, counts))
-            for name, folds in scored.items():
+        metrics = metrics_of(block.task)
+        cells: dict[str, dict[str, Cell]] = {metric.name: {} for metric in metrics}
+        for method, listed in _scored(block, metrics, parameters).items():
+            for name, folds in listed.items():
                 place = {"task": block.task, "metric": name, "cohort": block.cohort, "scheme": block.scheme}
                 fold_rows += [{**place, "method": method, **_fold_row(fold)} for fold in folds]
                 cell = _cell(folds, block, parameters)
                 cell.row.update(place, method=method)
-                cells[name][str(method)] = cell
+                cells[name][method] = cell
         for compared in cells.values():
-            cell_rows += _with_differences(compared, parameters.reference, block.overlapping)
+            cell_rows += with_differences(compared, parameters.reference, block.overlapping)
     return pd.DataFrame(fold_rows), pd.DataFrame(cell_rows)
 
 
-def _score(row: Any, block: Block, part: TestPart | None, metric: Metric, counts: NDArray[np.float32]) -> _Fold:
-    """Score one run for one metric."""
-    tested = block.tested(row.fold)
-    missing = tested if part is None else part.missing
-    trained, events = block.trained(row.run), block.events_in(row.fold)
-    result = _Fold(row.seed, row.fold, float("nan"), None, tested, missing, trained, events, row.problem)
-    if part is None:
-        result.problem = result.problem or "no test patient with a known outcome"
-    elif len(missing) == len(tested):
-        result.problem = "no test patient has a prediction"
-    else:
-        try:
-            statistic = metric.prepare(part)
-        except UndefinedMetric as error:
-            result.problem = str(error)
-        else:
-            result.value = statistic.value
-            result.draws = statistic.resample(counts[:, part.position])
+def _scored(block: Block, metrics: Sequence[Metric], parameters: Parameters) -> dict[str, dict[str, list[_Fold]]]:
+    """Method and metric to the scores of its runs."""
+    where = (block.cohort, block.scheme, block.task)
+    counts = patient_counts(max(len(block.patients), 1), parameters.bootstrap, parameters.seed, *where)
+    tested = {int(fold): block.tested(int(fold)) for fold in block.runs["fold"].unique()}
+    # Most runs of a block share their sets of patients: one object each makes comparing rows cheap.
+    same: dict[frozenset[str], frozenset[str]] = {}
+    result: dict[str, dict[str, list[_Fold]]] = {}
+    row: Any
+    for row in block.runs.sort_values("method", kind="stable").itertuples(index=False):
+        part = block.part(row.run, row.fold) if row.problem is None else None
+        all_tested = tested[row.fold]
+        missing = all_tested if part is None else part.missing
+        scored, trained = all_tested - missing if missing else all_tested, block.trained(row.run)
+        scored, trained = same.setdefault(scored, scored), same.setdefault(trained, trained)
+        run = _Run(row.seed, row.fold, all_tested, missing, scored, trained, block.events_in(row.fold))
+        drawn = None if part is None else counts[:, part.position]
+        for metric in metrics:
+            fold = _score(run, part, metric, drawn, row.problem)
+            result.setdefault(str(row.method), {}).setdefault(metric.name, []).append(fold)
     return result
+
+
+def _score(
+    run: _Run, part: TestPart | None, metric: Metric, drawn: NDArray[np.float32] | None, problem: str | None
+) -> _Fold:
+    """Score one run for one metric; `drawn` [resamples, rows of the part] is how often each row is drawn."""
+    if part is None or drawn is None:
+        return _Fold(run, problem=problem or "no test patient with a known outcome")
+    if not run.scored:
+        return _Fold(run, problem="no test patient has a prediction")
+    try:
+        statistic = metric.prepare(part)
+    except UndefinedMetric as error:
+        return _Fold(run, problem=str(error))
+    return _Fold(run, statistic.value, statistic.resample(drawn))
 
 
 def _fold_row(fold: _Fold) -> dict[str, Any]:
     return {
-        "seed": fold.seed,
-        "fold": fold.fold,
+        "seed": fold.run.seed,
+        "fold": fold.run.fold,
         "value": fold.value,
-        "n_patients": len(fold.tested),
-        "n_events": fold.events,
-        "n_missing": len(fold.missing),
+        "n_patients": len(fold.run.tested),
+        "n_events": fold.run.events,
+        "n_missing": len(fold.run.missing),
         "reason": fold.reason,
     }
 
 
-def _with_differences(cells: Mapping[str, _Cell], reference: str, overlapping: bool) -> list[dict[str, Any]]:
-    """Rows of one block and metric, each with its paired difference to the reference row."""
-    base = cells.get(reference)
-    for method, cell in cells.items():
-        cell.row |= {"reference": reference or None, **_NOT_COMPARED}
-        if base is None or method == reference:
-            continue
-        if tuple(cell.folds) != tuple(base.folds):
-            cell.row["test_reason"] = "not on the folds of the reference"
-        elif cell.draws is None or base.draws is None:
-            cell.row["test_reason"] = "no value to compare"
-        else:
-            lower, upper = percentile_interval(cell.draws - base.draws)
-            cell.row["difference"] = cell.row["mean"] - base.row["mean"]
-            cell.row |= {"difference_lower": lower, "difference_upper": upper, **_tests(cell, base, overlapping)}
-    return [cell.row for cell in cells.values()]
-
-
-_NUMBERS = ("difference", "difference_lower", "difference_upper", "resampled_t", "resampled_p", "wilcoxon_p")
-_NOT_COMPARED = {**dict.fromkeys((*_NUMBERS, "test_ratio"), float("nan")), "test_reason": None}
-
-
-def _tests(cell: _Cell, base: _Cell, overlapping: bool) -> dict[str, Any]:
-    """Tests over folds of the difference to the reference row, on the patients that both rows predict.
-
-    Counting patients that only one row predicts would make the training part look larger, for the same test part, where
-    one row lacks a modality; the share of tested patients would come out too small and the test too lenient.
-    """
-    differences = [value - base.folds[fold] for fold, value in cell.folds.items()]
-    sizes = [
-        np.mean([len(mine[fold] & theirs[fold]) for fold in cell.folds])
-        for mine, theirs in ((cell.scored, base.scored), (cell.trained, base.trained))
-    ]
-    found = resampled_tests(differences, float(sizes[0]), float(sizes[1]), overlapping)
-    return {
-        "resampled_t": found.t,
-        "resampled_p": found.t_p,
-        "wilcoxon_p": found.wilcoxon_p,
-        "test_ratio": found.ratio,
-        "test_reason": found.reason,
-    }
-
-
-def _cell(folds: list[_Fold], block: Block, parameters: Parameters) -> _Cell:
+def _cell(folds: list[_Fold], block: Block, parameters: Parameters) -> Cell:
     """One cell: means, spreads and intervals over its folds and seeds."""
-    values = pd.DataFrame([(f.fold, f.seed, f.value) for f in folds], columns=["fold", "seed", "value"])
-    grid = values.pivot(index="fold", columns="seed", values="value")
-    by_fold = grid.mean(axis=1).dropna()
-    by_seed = grid.dropna(axis=0).mean(axis=0) if grid.shape[1] > 1 else pd.Series(dtype=float)
-    k = len(by_fold)
-    sd = float(by_fold.std(ddof=1)) if k > 1 else float("nan")
-    draws = [[f.draws for f in folds if f.fold == fold and f.draws is not None] for fold in by_fold.index]
+    numbers, seeds = (sorted({getattr(f.run, name) for f in folds}) for name in ("fold", "seed"))
+    grid = np.full((len(numbers), len(seeds)), np.nan)
+    for f in folds:
+        grid[numbers.index(f.run.fold), seeds.index(f.run.seed)] = f.value
+    valued = [[f for f in folds if f.run.fold == number and np.isfinite(f.value)] for number in numbers]
+    by_fold = {listed[0].run.fold: float(np.mean([f.value for f in listed])) for listed in valued if listed}
+    complete = grid[np.isfinite(grid).all(axis=1)]
+    sd_seeds = float(complete.mean(axis=0).std(ddof=1)) if len(seeds) > 1 and len(complete) else float("nan")
+    k, values = len(by_fold), np.array(list(by_fold.values()))
+    sd = float(values.std(ddof=1)) if k > 1 else float("nan")
+    draws = [[f.draws for f in listed if f.draws is not None] for listed in valued if listed]
     resampled = fold_mean(draws) if k else None
     lower, upper = (float("nan"), float("nan")) if resampled is None else percentile_interval(resampled)
-    lacking = frozenset().union(*(f.missing for f in folds))
     row = {
-        "mean": float(by_fold.mean()) if k else float("nan"),
+        "mean": float(values.mean()) if k else float("nan"),
         "sd_folds": sd,
         "half_width": float(stdtrit(k - 1, (1 + LEVEL) / 2) * sd / np.sqrt(k)) if k > 1 else float("nan"),
-        "sd_seeds": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else float("nan"),
+        "sd_seeds": sd_seeds,
         "lower": lower,
         "upper": upper,
         "n_patients": len(block.patients),
         "n_events": block.events,
-        "n_missing": len(lacking),
+        "n_missing": len(frozenset().union(*(f.run.missing for f in folds))),
         "folds_used": k,
-        "folds_total": len(grid),
-        "seeds": grid.shape[1],
+        "folds_total": len(numbers),
+        "seeds": len(seeds),
         "resamples": parameters.bootstrap,
         "unit": parameters.unit,
         "patients": parameters.patients,
         "reason": _cell_reason(folds),
     }
-    used = {int(str(fold)): float(value) for fold, value in by_fold.items()}
-    none: frozenset[str] = frozenset()
-    scored = {fold: none.union(*(f.tested - f.missing for f in folds if f.fold == fold)) for fold in used}
-    trained = {fold: none.union(*(f.trained for f in folds if f.fold == fold)) for fold in used}
-    return _Cell(row, used, resampled, scored, trained)
+    scored, trained = (
+        {fold: _united([getattr(f.run, name) for f in folds if f.run.fold == fold]) for fold in by_fold}
+        for name in ("scored", "trained")
+    )
+    seed_variance = sd_seeds**2 / len(seeds) if np.isfinite(sd_seeds) else 0.0
+    return Cell(row, by_fold, resampled, seed_variance, scored, trained)
+
+
+def _united(sets: list[frozenset[str]]) -> frozenset[str]:
+    """Their union, which is the first one itself where all are the same."""
+    return sets[0] if all(one is sets[0] for one in sets) else sets[0].union(*sets)
 
 
 def _cell_reason(folds: list[_Fold]) -> str | None:
@@ -269,7 +245,7 @@ def _cell_reason(folds: list[_Fold]) -> str | None:
         else:
             places = _places(where, folds)
             parts.append(f"{'fold' if len(places) == 1 else 'folds'} {', '.join(places)}: {problem}")
-    lacking = frozenset().union(*(f.missing for f in folds if not f.problem))
+    lacking = frozenset().union(*(f.run.missing for f in folds if not f.problem))
     if lacking:
         parts.append(_without(lacking))
     return "; ".join(parts) or None
@@ -278,8 +254,8 @@ def _cell_reason(folds: list[_Fold]) -> str | None:
 def _places(where: list[_Fold], folds: list[_Fold]) -> list[str]:
     """Fold numbers, with the seeds named only where not every seed of the fold is concerned."""
     result = []
-    for number in sorted({f.fold for f in where}):
-        seeds = sorted(f.seed for f in where if f.fold == number)
-        every = sorted(f.seed for f in folds if f.fold == number)
+    for number in sorted({f.run.fold for f in where}):
+        seeds = sorted(f.run.seed for f in where if f.run.fold == number)
+        every = sorted(f.run.seed for f in folds if f.run.fold == number)
         result.append(f"{number}" if seeds == every else f"{number} (seed {', '.join(map(str, seeds))})")
     return result

@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pathomix.core.files import write_text
+from pathomix.evaluate.oracles import is_oracle
 from pathomix.report.histories import read_history, read_run_indices
-from pathomix.report.layout import Layout, is_oracle
+from pathomix.report.layout import Layout
 from pathomix.report.style import COLUMN, HIGH, INK, LOW, MUTED, PAGE, RULE, save, style
 
 LOG = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from pathomix.core.tables import read_table
 from pathomix.evaluate.calibration import CALIBRATION, D_CALIBRATION
-from pathomix.report.layout import Layout, is_oracle, p_text
+from pathomix.evaluate.oracles import is_oracle
+from pathomix.report.layout import Layout, p_text
 from pathomix.report.style import COLUMN, MUTED, PAGE, method_looks, save, style
 
 # More than this many methods in one panel hide each other: the others go to a further panel of the cohort.

@@ -7,8 +7,8 @@ import pandas as pd
 
 from pathomix.evaluate.common import COMMON
 from pathomix.evaluate.metrics import METRICS
+from pathomix.evaluate.oracles import is_oracle
 from pathomix.evaluate.units import PATIENT
-from pathomix.report.layout import is_oracle
 from pathomix.report.published import PUBLISHED, RUN
 
 SIGNIFICANT = 0.05

@@ -14,11 +14,12 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.schemas import TASKS
 from pathomix.core.tables import read_table
 from pathomix.evaluate.metrics import metrics_of
+from pathomix.evaluate.oracles import is_oracle
 from pathomix.evaluate.predictions import Runs, read_runs
 from pathomix.evaluate.risk_groups import RiskGroups, risk_groups
 from pathomix.evaluate.schemas import SCORES
 from pathomix.report import forest, kaplan_meier
-from pathomix.report.layout import Layout, is_oracle
+from pathomix.report.layout import Layout
 from pathomix.report.style import save
 from pathomix.report.tables import tidy
 

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pathomix.evaluate.metrics import METRICS
-from pathomix.report.layout import ORACLE, Layout, is_oracle
+from pathomix.evaluate.oracles import ORACLE, is_oracle
+from pathomix.report.layout import Layout
 from pathomix.report.style import COLUMN, INK, MUTED, PAGE, RULE, method_looks, style
 
 _ROW = 0.185  # inches

@@ -7,13 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pathomix.core.errors import PathomixError
-
-ORACLE = "oracle"
-
-
-def is_oracle(method: str) -> bool:
-    """Whether a row knows the simulated truth: it is shown, and never ranked."""
-    return method.startswith(ORACLE)
+from pathomix.evaluate.oracles import ORACLE, is_oracle
 
 
 def p_text(p_value: float) -> str:

@@ -23,11 +23,11 @@ from pathomix.core.files import file_digest, write_text
 from pathomix.core.schemas import TASKS
 from pathomix.core.tables import read_provenance
 from pathomix.evaluate.metrics import METRICS
+from pathomix.evaluate.oracles import is_oracle
 from pathomix.report.cells import ResultsTable
 from pathomix.report.certificate import Line, certify, counted, read_cells
 from pathomix.report.fidelity import profile_worth, read_profiles
 from pathomix.report.galleries import KINDS, checked
-from pathomix.report.layout import is_oracle
 from pathomix.report.lineage import Lineage
 from pathomix.report.panels import Panel, Place, artefacts, panels
 from pathomix.report.render import anchor, html

@@ -16,7 +16,7 @@ import pandas as pd
 
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import filled
-from pathomix.report.layout import is_oracle
+from pathomix.evaluate.oracles import is_oracle
 
 RUN, PUBLISHED = "run", "published"
 NOT_RUN = "published, not run"

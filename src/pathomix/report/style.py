@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pathomix.core.files import atomic_path
-from pathomix.report.layout import is_oracle
+from pathomix.evaluate.oracles import is_oracle
 
 COLUMN = 3.5  # inches: one column of a two-column journal
 PAGE = 7.2  # inches: both columns

@@ -18,6 +18,7 @@ from pathomix.core.files import write_text
 from pathomix.core.schemas import TASKS
 from pathomix.core.tables import read_table
 from pathomix.evaluate.metrics import METRICS, metrics_of
+from pathomix.evaluate.oracles import is_oracle
 from pathomix.evaluate.schemas import SCORES
 from pathomix.report.captions import (
     difference_caption,
@@ -38,7 +39,7 @@ from pathomix.report.cells import (
     unranked_cell,
     value_cell,
 )
-from pathomix.report.layout import Layout, is_oracle
+from pathomix.report.layout import Layout
 from pathomix.report.published import PUBLISHED_COLUMNS, RUN, Published
 from pathomix.report.render import render
 

@@ -23,8 +23,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from pathomix.core.errors import PathomixError
 from pathomix.core.schemas import MODEL_INDEX
 from pathomix.core.tables import read_table
+from pathomix.evaluate.oracles import is_oracle
 from pathomix.report.histories import read_history, read_run_indices
-from pathomix.report.layout import Layout, is_oracle
+from pathomix.report.layout import Layout
 from pathomix.report.style import COLUMN, INK, MUTED, PAGE, method_looks, save, style
 
 LOG = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from pathomix.workflow.acquisition import AcquisitionPlan
 from pathomix.workflow.cohorts import CohortPlan
 from pathomix.workflow.digest import script_digest
 from pathomix.workflow.expression import ExpressionPlan
+from pathomix.workflow.gpus import GpuPlan
 from pathomix.workflow.regions import RegionPlan
 from pathomix.workflow.reported import Report
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
@@ -39,7 +40,10 @@ def as_json(parameters: Mapping[str, Any], *, sort: bool = True) -> str:
 
 
 class Explained(NamedTuple):
-    """What an explanation reads: index of the model, index and folder of the probe's run, splits and texts."""
+    """What an explanation reads: index of the model, index and folder of the probe's run, splits and texts.
+
+    `other_models` and `other_probes` are of the row's other seeds, by which stability is judged.
+    """
 
     representation: str
     models: str
@@ -48,6 +52,8 @@ class Explained(NamedTuple):
     splits: str
     texts: list[str]
     foreign: bool
+    other_models: list[str]
+    other_probes: list[str]
     entry: dict[str, Any]
 
 
@@ -83,6 +89,7 @@ class Plan:
         self.expression = ExpressionPlan(config, root, self.cohorts)
         self.regions = RegionPlan(config, root, self.cohorts)
         self.tuning = TuningPlan(config, root)
+        self.gpus = GpuPlan(config, root)
         self._check()
         absent = {n: self.vectors.absent(e) or self.expression.absent(e) for n, e in self.methods.items()}
         self.left_out = {name: why for name, why in absent.items() if why}
@@ -236,15 +243,18 @@ class Plan:
         representation, source = method["representation"], method.get("source", cohort)
         scheme = self.studies[entry["study"]]["scheme"]
         runs = f"{self.results}/runs/{entry['study']}/{entry['method']}/{cohort}/{scheme}"
-        models = f"{self.results}/representations/{representation}/{source}/{scheme}-seed{entry['seed']}.parquet"
+        folder = f"{self.results}/representations/{representation}/{source}"
+        others = [seed for seed in self.seeds(entry["study"], entry["method"]) if seed != entry["seed"]]
         return Explained(
             representation,
-            models,
+            f"{folder}/{scheme}-seed{entry['seed']}.parquet",
             f"{runs}.parquet",
             f"{runs}-{entry['fold']}/seed{entry['seed']}",
             f"{self.results}/splits/{cohort}/{scheme}.parquet",
             self.vectors.prompts(representation, cohort, scheme),
             self.vectors.foreign(source, cohort),
+            [f"{folder}/{scheme}-seed{seed}.parquet" for seed in others],
+            [f"{runs}-{entry['fold']}/seed{seed}" for seed in others],
             entry,
         )
 
@@ -255,6 +265,11 @@ class Plan:
             "tables": [f"{self.results}/cohort/{member}/slides.parquet" for member in members],
             "roots": [self.cohorts.slide_root(member) for member in members],
         }
+
+    def explanation_title(self, name: str) -> str:
+        """Row and cohort of an explanation, in words."""
+        entry = self.explanations[name]
+        return f"{self.methods[entry['method']].get('label', name)} on {entry['cohort']}"
 
     # studies
 
@@ -277,6 +292,22 @@ class Plan:
         given = self.studies[study].get("published", {})
         rows = {row: name for row, name in given.get("rows", {}).items() if row not in self.left_out}
         return {**given, "rows": rows} if given else {}
+
+    def colour_order(self, study: str) -> list[str]:
+        """Methods of the configuration up to the study's last: a method's place is its colour in every figure."""
+        names = list(self.methods)
+        return names[: 1 + max(map(names.index, self.studies[study]["methods"]))]
+
+    def trained_by(self, study: str, cohort: str) -> dict[str, list[str]]:
+        """Indices of the representations that rows of a study read, one per seed."""
+        found: dict[str, list[str]] = {}
+        for name in self.studies[study]["methods"]:
+            row = self.methods[name]
+            if "representation" in row:
+                folder = f"{self.results}/representations/{row['representation']}/{row.get('source', cohort)}"
+                scheme = self.studies[study]["scheme"]
+                found[name] = [f"{folder}/{scheme}-seed{seed}.parquet" for seed in self.seeds(study, name)]
+        return found
 
     def tuning_caption(self, study: str) -> str:
         """How the rows of a study were tuned, in words; empty where none was."""

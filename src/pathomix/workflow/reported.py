@@ -47,7 +47,9 @@ class Report:
         """Figures of a study the report shows."""
         folder = f"{self._results}/figures/{study}"
         entry = self._plan.studies[study]
-        curves = [f"kaplan_meier_{cohort}" for cohort in entry["cohorts"]] if "survival" in entry["tasks"] else []
+        kinds = ["kaplan_meier", "training"] if "survival" in entry["tasks"] else ["training"]
+        curves = [f"{kind}_{cohort}" for kind in kinds for cohort in entry["cohorts"]]
+        curves += ["calibration"] if "survival" in entry["tasks"] else []
         balances = [f"balance_{cohort}" for cohort in entry["cohorts"] if self._plan.balance_cells(study, cohort)]
         names = [*(f"forest_{task}" for task in entry["tasks"]), *curves, *balances]
         return [f"{folder}/{name}.png" for name in names]
@@ -89,7 +91,9 @@ class Report:
     def galleries(self) -> dict[str, list[str]]:
         """Figures of the report that belong to no study, by kind."""
         sheets = [f"{self._results}/figures/slides/{cohort}/page-001.png" for cohort in self._pictured_cohorts()]
-        return {"splits": self.split_figures(), "slides": sheets, "smoothing": self._smoothing_figures()}
+        bars = [f"{self._results}/explanations/{name}/attribution.png" for name in self._plan.explanations]
+        made = {"splits": self.split_figures(), "slides": sheets, "smoothing": self._smoothing_figures()}
+        return {**made, "attribution": bars}
 
     # tables and lists
 

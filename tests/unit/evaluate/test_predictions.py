@@ -12,6 +12,7 @@ from pathomix.core.provenance import Provenance
 from pathomix.core.schemas import RUN_INDEX
 from pathomix.core.tables import read_table, write_table
 from pathomix.evaluate.predictions import named, read_runs
+from pathomix.evaluate.scores import Parameters, evaluate
 
 
 @pytest.fixture
@@ -88,6 +89,59 @@ def test_the_reason_of_one_task_stays_with_that_task(study):
     runs = read_runs(indices, results)
     assert problem(runs, "a", 0) is None and problem(runs, "a", 0, "subtype") == "run failed: one class; add patients"
     assert problem(runs, "a", 1) == "run failed: c" and problem(runs, "a", 1, "subtype") == "run failed: a; b"
+
+
+def first_test(frame, of_task, **values):
+    """The frame with values of its first test row of a task changed."""
+    place = frame.index[(frame["part"] == "test") & (frame["task"] == of_task)][0]
+    frame = frame.astype({name: object for name in values if frame[name].dtype.kind not in "fO"})
+    for name, value in values.items():
+        frame.loc[place, name] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "reason"),
+    [
+        ("survival", {"event": 2}, "event is not 0 or 1 for SIMU-NO-0000"),
+        ("survival", {"time": -1.0}, "time is negative or infinite for SIMU-NO-0000"),
+        ("survival", {"time": np.inf}, "time is negative or infinite for SIMU-NO-0000"),
+        ("survival", {"part": "Test"}, "part is not one of train, valid, test for SIMU-NO-0000"),
+        ("survival", {"part": None}, "part is not one of train, valid, test for SIMU-NO-0000"),
+        ("subtype", {"task": "grade"}, "task is not one of survival, subtype for SIMU-NO-0000"),
+        ("subtype", {"patient_id": None}, "1 rows without a patient"),
+        ("subtype", {"probability_A": 1.5}, "probability_A is not between 0 and 1 for SIMU-NO-0000"),
+    ],
+)
+def test_a_value_that_no_prediction_can_have_takes_its_own_run_out_and_names_the_patient(study, task, values, reason):
+    results, indices = study
+    rewrite(results, "a", 0, lambda f: first_test(f, task, **values))
+    runs = read_runs(indices, results)
+    assert problem(runs, "a", 0).endswith(f"predictions.parquet: {reason}")
+    assert runs.index["problem"].notna().sum() == 2, "one run, both tasks"
+
+
+def test_a_run_taken_out_is_a_fold_missing_with_its_reason_and_no_other(study):
+    results, indices = study
+    rewrite(results, "a", 0, lambda f: first_test(f, "survival", event=2))
+    rewrite(results, "a", 1, lambda f: pd.concat([f, f[(f["part"] == "test") & (f["task"] == "survival")].head(1)]))
+    folds, scores = evaluate(read_runs(indices, results), Parameters(bootstrap=100))
+    row = scores.query("method == 'a' and metric == 'c_index'").iloc[0]
+    first, second = row["reason"].split("; ")
+    assert first.startswith("fold 0: runs/demo/a/north/kfold-0/") and first.endswith("0 or 1 for SIMU-NO-0000")
+    assert second == "fold 1: patients predicted twice: SIMU-NO-0002"
+    alone = folds.query("method == 'a' and metric == 'c_index' and fold == 2")["value"].item()
+    assert row["folds_used"] == 1 and row["mean"] == alone, "what is missing is left out, not counted as 0"
+    kept = scores.query("method == 'b' and metric == 'c_index'").iloc[0]
+    assert kept["folds_used"] == 3 and kept["reason"] is None
+
+
+def test_missing_values_are_not_wrong_ones(study):
+    results, indices = study
+    unknown = {"time": np.nan, "event": np.nan, "class_label": None, "risk": np.nan}
+    rewrite(results, "a", 0, lambda f: first_test(f, "survival", **unknown))
+    rewrite(results, "a", 1, lambda f: first_test(f, "subtype", probability_A=np.inf))
+    assert read_runs(indices, results).index["problem"].isna().all()
 
 
 def test_infinite_and_missing_risks_are_missing_predictions(study):

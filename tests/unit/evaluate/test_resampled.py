@@ -117,6 +117,19 @@ def test_rows_of_repeated_splits_are_compared_over_folds(hand_made, tmp_path):
     assert base[["resampled_t", "resampled_p", "wilcoxon_p", "test_ratio"]].isna().all()
 
 
+def test_a_patient_that_one_seed_predicts_counts(hand_made, tmp_path):
+    cohorts = {"north": hand_made.cohort_table("north", 60, 1)}
+
+    def change(row, frame):
+        frame = monte_carlo(row, frame)
+        few = frame["patient_id"].isin(sorted(frame["patient_id"].unique())[:20])
+        return frame.assign(risk=frame["risk"].mask(few & (frame["part"] == "train") & (row["seed"] == 0)))
+
+    indices = hand_made.write_study(tmp_path, {"a": 0.5, "b": 0.7}, cohorts, folds=4, seeds=2, change=change)
+    _, scores = evaluate(read_runs(indices, tmp_path), Parameters(bootstrap=100, reference="b"))
+    assert scores.query("metric == 'c_index' and method == 'a'")["test_ratio"].item() == pytest.approx(15 / 45)
+
+
 def test_folds_that_share_no_patient_are_not_tested(hand_made, tmp_path):
     cohorts = {"north": hand_made.cohort_table("north", 48, 1)}
     indices = hand_made.write_study(tmp_path, {"a": 0.5, "b": 0.9}, cohorts, folds=4)

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from pathomix.core.errors import PathomixError
+from pathomix.evaluate.metrics import METRICS
 from pathomix.evaluate.predictions import read_runs
 from pathomix.evaluate.schemas import FOLD_SCORES, SCORES
 from pathomix.evaluate.scores import Parameters, evaluate
@@ -159,7 +160,7 @@ def test_wrong_parameters_say_what_to_set(given, message):
 def test_score_columns_are_the_declared_ones(hand_made, cohorts, tmp_path):
     folds, scores = evaluate(read_runs(hand_made.write_study(tmp_path, {"a": 0.7}, cohorts), tmp_path), FEW)
     assert set(folds) == set(FOLD_SCORES.columns) and set(scores) == set(SCORES.columns)
-    assert isinstance(folds, pd.DataFrame) and len(scores) == 3
+    assert isinstance(folds, pd.DataFrame) and len(scores) == len(METRICS)
 
 
 def test_differences_are_paired_with_the_reference(hand_made, cohorts, tmp_path):

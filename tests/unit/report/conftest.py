@@ -59,7 +59,7 @@ def certified_page(hand_made, tmp_path_factory) -> Path:
     indices = hand_made.write_study(results, {"strong": 0.9, "weak": 0.2}, cohorts)
     scores = results / "evaluation/demo/scores.parquet"
     parameters = {"bootstrap": 100, "reference": "strong"}
-    evaluate_study(indices, results, parameters, results / "evaluation/demo/folds.parquet", scores)
+    evaluate_study(indices, results, parameters, scores.parent)
     make_tables(scores, ["north", "south"], {}, results / "tables/demo")
     plot_forests(scores, ["north", "south"], {}, results / "figures/demo")
     for cohort in cohorts:

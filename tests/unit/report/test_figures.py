@@ -28,7 +28,7 @@ def study(hand_made, tmp_path_factory):
     methods = {"strong": 0.9, "weak": 0.2, "oracle": 1.0}
     indices = hand_made.write_study(tmp_path, methods, cohorts, failed=failed)
     scores = tmp_path / "scores.parquet"
-    evaluate_study(indices, tmp_path, {"bootstrap": 100}, tmp_path / "folds.parquet", scores)
+    evaluate_study(indices, tmp_path, {"bootstrap": 100}, tmp_path)
     return tmp_path, indices, scores
 
 

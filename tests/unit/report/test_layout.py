@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pathomix.core.errors import PathomixError
-from pathomix.report.layout import Layout, MethodLabel, is_oracle
+from pathomix.evaluate.oracles import is_oracle
+from pathomix.report.layout import Layout, MethodLabel
 
 LABELS = {"snn": {"label": "SNN", "group": "Genomics"}, "abmil": {"label": "ABMIL", "group": "Histology"}}
 

@@ -59,7 +59,7 @@ def built(hand_made, tmp_path_factory):
     failed = {("weak", "south", fold): "no patient has tiles" for fold in range(3)}
     indices = hand_made.write_study(results, {"strong": 0.9, "weak": 0.2}, cohorts, failed=failed)
     scores = results / "evaluation/demo/scores.parquet"
-    evaluate_study(indices, results, {"bootstrap": 100}, results / "evaluation/demo/folds.parquet", scores)
+    evaluate_study(indices, results, {"bootstrap": 100}, scores.parent)
     make_tables(scores, ["south", "north"], {}, results / "tables/demo")
     plot_forests(scores, ["south", "north"], {}, results / "figures/demo")
     for cohort in cohorts:

@@ -48,7 +48,7 @@ def study(hand_made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     cohorts = {"north": hand_made.cohort_table("north", 45, 1), "south": hand_made.cohort_table("south", 45, 2)}
     indices = hand_made.write_study(folder, {"strong": 0.9, "weak": 0.2, "oracle": 1.0}, cohorts)
-    evaluate_study(indices, folder, {"bootstrap": 100}, folder / "folds.parquet", folder / "scores.parquet")
+    evaluate_study(indices, folder, {"bootstrap": 100}, folder)
     return folder / "scores.parquet"
 
 
