@@ -8,7 +8,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 export PATH := $(CURDIR)/$(RULES)/bin:$(PATH)
 SNAKEMAKE := $(RUNNER)/bin/snakemake
 
-.PHONY: demo shoebox test test-all lint bench lock clean
+.PHONY: demo shoebox demo-isolated test test-slurm test-all docs lint bench lock clean
 
 demo: $(RULES)/.ready $(RUNNER)/.ready
 	@$(SNAKEMAKE) --profile profiles/local --cores $(CORES) --configfile config/demo.yaml
@@ -18,11 +18,24 @@ shoebox: $(RULES)/.ready $(RUNNER)/.ready
 	@$(SNAKEMAKE) --profile profiles/local --cores $(CORES) --configfile config/demo.yaml config/shoebox.yaml
 	@echo "report: results/demo/report/index.html"
 
+# The demo with each rule in its own environment (envs/), built without network by the tests' stand-in for conda.
+demo-isolated: $(RULES)/.ready $(RUNNER)/.ready
+	@PATH=$(CURDIR)/tests/stand_in/bin:/usr/local/bin:/usr/bin:/bin $(SNAKEMAKE) --profile profiles/local --cores $(CORES) \
+		--configfile config/demo.yaml --config results=results/isolated --sdm conda
+
 test: $(RULES)/.ready-dev $(RUNNER)/.ready
 	@$(RULES)/bin/python -m pytest -q -m "not slow"
 
+# On a throw-away Slurm that the tests bring up; needs Slurm's programs (tests skip and name the packages otherwise).
+test-slurm: $(RULES)/.ready-dev $(RUNNER)/.ready
+	@$(RULES)/bin/python -m pytest -q -rs tests/slurm
+
 test-all: $(RULES)/.ready-dev $(RUNNER)/.ready
 	@$(RULES)/bin/python -m pytest -q
+
+docs: $(RULES)/.ready-dev
+	@$(RULES)/bin/python -m sphinx -E -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo "documentation: docs/_build/html/index.html"
 
 lint: $(RULES)/.ready-dev $(RUNNER)/.ready
 	@$(RULES)/bin/ruff check
@@ -33,7 +46,7 @@ lint: $(RULES)/.ready-dev $(RUNNER)/.ready
 	@$(SNAKEMAKE) --lint --configfile config/demo.yaml
 
 bench: $(RULES)/.ready-dev $(RUNNER)/.ready
-	@for name in whole dilated_attention modaltune_step probes scgpt_embedding cox_loss fifteen_folds tissue embedding acquire cohort_matrix site_splits; do $(RULES)/bin/python -m benchmarks.$$name || exit 1; done
+	@for name in whole dilated_attention modaltune_step probes scgpt_embedding cox_loss fifteen_folds tissue embedding acquire cohort_matrix site_splits statistics coverage tables mil_step; do $(RULES)/bin/python -m benchmarks.$$name || exit 1; done
 
 $(RULES)/.ready: locks/rules.txt pyproject.toml
 	@echo "installing the rules' environment (a few minutes, 7 GB) ..."
@@ -58,4 +71,4 @@ lock:
 	@sh locks/resolve.sh $(PYTHON)
 
 clean:
-	rm -rf .venv results/demo results/permuted .snakemake .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv results/demo results/isolated results/permuted docs/_build .snakemake .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -58,6 +58,17 @@ include: "rules/report.smk"
 
 onstart:
     check_weights(plan, REGISTRY, token="HF_TOKEN" in os.environ)
+    # What stands behind each code digest, for `python -m pathomix.why`; a dry-run writes nothing.
+    RECORD.keep(plan.root / R)
+    watch_run()
+
+
+onsuccess:
+    tell_summary(True)
+
+
+onerror:
+    tell_summary(False)
 
 
 rule all:

@@ -1,17 +1,21 @@
 """Helpers the rules share; everything that can be tested without Snakemake lives in pathomix.workflow."""
 
+import logging
 import os
 import re
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from pathomix.acquire.weights import read_registry
 from pathomix.workflow.cohorts import COHORT_FILES
+from pathomix.workflow.digest import RECORD
 from pathomix.workflow.needs import check_weights, weight_targets
 from pathomix.workflow.plan import ORACLES, Plan, as_json
+from pathomix.workflow.summary import LOGGER, watch
 
 
 def alternatives(names):
@@ -49,3 +53,24 @@ def run_command():
             *files,
         ]
     )
+
+
+RUN = {}
+
+
+def watch_run():
+    """From now on one line per finished rule. A quiet profile wants those only, not three lines per job."""
+    left = list(workflow.dag.needrun_jobs())
+    planned = Counter(job.rule.name for job in left if job.rule.name != "all")
+    reused = len(workflow.dag.jobs) - len(left)
+    RUN["watch"] = watch(planned, reused, terse=bool(workflow.output_settings.quiet))
+
+
+def tell_summary(succeeded):
+    """Say what ran, what was reused, what failed, what was set aside, and where the report is."""
+    text = RUN["watch"].summary(
+        succeeded=succeeded,
+        quarantines=plan.report.quarantines,
+        page=f"{R}/report/index.html",
+    )
+    logging.getLogger(LOGGER).info(text)

@@ -84,12 +84,14 @@ rule make_tables:
         cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
         published=lambda wildcards: as_json(plan.published(wildcards.study)),
-        tuning=lambda wildcards: plan.tuning_caption(wildcards.study),
+        tuning=lambda wildcards: option(
+            "--tuning", filter(None, [plan.tuning_caption(wildcards.study)])
+        ),
         folder=f"{R}/tables/{{study}}",
     shell:
         "python workflow_scripts/make_tables.py --threads {threads} --scores {input.scores:q}"
         " --cohort-order {params.cohorts:q} --method-labels {params.labels:q} --published {params.published:q}"
-        " --tuning {params.tuning:q} --output-dir {params.folder:q} > {log:q} 2>&1"
+        " {params.tuning} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule plot_kaplan_meier:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pathomix.core.errors import PathomixError
-from pathomix.workflow.amounts import Amount, total
+from pathomix.workflow.amounts import Amount, exactly, total
 from pathomix.workflow.configuration import read_configuration
-from pathomix.workflow.dry_run import remaining_jobs
+from pathomix.workflow.dry_run import planned_jobs, remaining_jobs
 from pathomix.workflow.estimate import Estimate, current_estimate, job_hours
 from pathomix.workflow.plan import Plan
+from pathomix.workflow.price import Price, in_all, price_jobs
 from pathomix.workflow.rates import measured_rates
 from pathomix.workflow.screen import show_table
 
@@ -77,32 +78,71 @@ def show_jobs(plan: Plan, files: Sequence[Path], changes: Sequence[str]) -> None
     show_table("Jobs that are left; hours one after the other, as measured here", ("rule", "jobs", "hours"), rows)
 
 
+def price(plan: Plan, files: Sequence[Path], changes: Sequence[str], profile: str) -> dict[str, Price]:
+    """Price, by rule, of what would run under a configuration, given what is there now.
+
+    Raises:
+        PathomixError: Snakemake is not here, or could not plan.
+    """
+    jobs = planned_jobs(ROOT, files, changes, profile=profile)
+    return price_jobs(jobs, plan.root, measured_rates(plan.root / plan.results))
+
+
+def show_difference(prices: Sequence[dict[str, Price]], names: Sequence[str]) -> None:
+    """Print, for two configurations, how many jobs would run now and what they cost."""
+    one, two = prices
+    nothing = Price(0, exactly(0), exactly(0))
+    rows = [(rule, one.get(rule, nothing), two.get(rule, nothing)) for rule in dict.fromkeys((*two, *one))]
+    rows.append(("in all", in_all(one.values()), in_all(two.values())))
+    show_table(
+        f"Jobs that would run now: {names[0]} | {names[1]}; hours as measured here",
+        ("rule", "jobs", "CPU-hours", "GPU-hours", "| jobs", "CPU-hours", "GPU-hours"),
+        [(rule, *_cells(first), *_cells(second, "| ")) for rule, first, second in rows],
+    )
+
+
+def compare(plans: Sequence[Plan], given: argparse.Namespace) -> None:
+    """Print two configurations side by side: what each takes as a whole, and what would run now."""
+    figures = [summary(current_estimate(plan)[0]) for plan in plans]
+    names = [" ".join(map(str, files)) for files in (given.configuration, given.against)]
+    rows = zip(figures[0].items(), figures[1].values(), strict=True)
+    show_table("As a whole", ("", *names), [(name, one, two) for (name, one), two in rows])
+    if given.no_jobs:
+        return
+    try:
+        files = (given.configuration, given.against)
+        prices = [price(plan, each, given.config, given.profile) for plan, each in zip(plans, files, strict=True)]
+    except PathomixError as error:
+        show_table("Jobs", ("", ""), [("unknown", error.fact)])
+    else:
+        show_difference(prices, names)
+
+
 def main() -> int:
     """Print the plan."""
     arguments = argparse.ArgumentParser(prog="python -m pathomix.plan", description=__doc__, allow_abbrev=False)
     arguments.add_argument("configuration", type=Path, nargs="+", help="configuration files, later over earlier")
     arguments.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as Snakemake's option")
-    arguments.add_argument(
-        "--against", type=Path, nargs="+", help="configuration files of another plan to compare with"
-    )
+    arguments.add_argument("--against", type=Path, nargs="+", help="configuration files of another plan: what changes")
+    arguments.add_argument("--profile", default="", help="with --against: Snakemake's profile the results were made by")
     arguments.add_argument("--no-jobs", action="store_true", help="do not ask Snakemake for the number of jobs")
     given = arguments.parse_args()
     try:
         plan = Plan(read_configuration(given.configuration, ROOT, given.config), ROOT)
-        figures, _ = current_estimate(plan)
         if given.against:
-            other, _ = current_estimate(Plan(read_configuration(given.against, ROOT, given.config), ROOT))
-            rows = zip(summary(figures).items(), summary(other).values(), strict=True)
-            header = ("", " ".join(map(str, given.configuration)), " ".join(map(str, given.against)))
-            show_table("", header, [(name, one, two) for (name, one), two in rows])
+            compare([plan, Plan(read_configuration(given.against, ROOT, given.config), ROOT)], given)
             return 0
-        show(figures)
+        show(current_estimate(plan)[0])
         if not given.no_jobs:
             show_jobs(plan, given.configuration, given.config)
     except PathomixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _cells(price: Price, mark: str = "") -> tuple[str, str, str]:
+    return f"{mark}{price.jobs}", price.cpu_hours.text(), price.gpu_hours.text()
 
 
 def _gb(amount: Amount) -> str:

@@ -11,7 +11,8 @@ import httpx
 
 from pathomix.acquire.download import Fetched, fetch, side_by_side
 from pathomix.acquire.http import Client, Patience, RemoteError
-from pathomix.acquire.pins import Pin, fetch_pinned, read_pins, write_pin
+from pathomix.acquire.pinned import fetch_pinned
+from pathomix.acquire.pins import Pin, read_pins, write_pin
 from pathomix.acquire.progress import Progress
 from pathomix.acquire.tokens import Token
 from pathomix.acquire.verified import known_digest

@@ -12,7 +12,7 @@ import httpx
 from pathomix.acquire.atlas import atlas_url
 from pathomix.acquire.download import Fetched, fetch, side_by_side
 from pathomix.acquire.http import Client
-from pathomix.acquire.pins import fetch_pinned
+from pathomix.acquire.pinned import fetch_pinned
 from pathomix.acquire.progress import Progress
 from pathomix.acquire.xena import HUBS, fetch_xena, table_check, xena_url
 from pathomix.core.errors import PathomixError

@@ -2,7 +2,9 @@
 
 In the output folder: ``cases.parquet`` (who was explained, EXPLAINED_CASES), ``scalars.parquet`` (what was explained,
 its completeness; EXPLAINED_SCALARS), ``pathways.parquet`` (attribution of every scalar to every pathway, and the
-injectors' attention to it; PATHWAYS) and per patient ``tiles/<patient>.h5``:
+injectors' attention to it; PATHWAYS), ``pathway_models.parquet`` and ``controls.parquet`` (the same ranking of pathways
+by other seeds and by untrained models, and whether the explanation passes for it; PATHWAY_MODELS, CONTROLS) and per
+patient ``tiles/<patient>.h5``:
 
     coords [T, 2], slide [T], slide_ids, token [T]     tiles that went in, and the row of the maps each is in
     prompt [P], pathways, shares [tokens, pathways]    names; tiles_to_prompt[:, gene tokens] @ shares = per pathway
@@ -16,7 +18,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,18 @@ from pathomix.core.schemas import PARTS
 from pathomix.core.tables import Column, TableSchema, write_table
 from pathomix.representations.build import build_representation
 from pathomix.representations.explain import Explainer, Explanation, Scalar, TileAttention
+from pathomix.representations.explain_control import (
+    CONTROLS,
+    PATHWAY_MODELS,
+    RANDOMISED,
+    TRAINED,
+    UNTRAINED,
+    Ranked,
+    judged,
+    rank_approximately,
+    ranked,
+    untrained,
+)
 from pathomix.representations.modaltune import FittedModalTune
 from pathomix.representations.run import read_model
 
@@ -90,6 +105,19 @@ Scalars = Callable[[FittedModalTune, str], Sequence[Scalar]]
 
 
 @dataclass(frozen=True)
+class OtherSeed:
+    """The representation trained with another seed.
+
+    Attributes:
+        models: Its MODEL_INDEX rows.
+        scalars: What to compare; untrained models are compared in the same.
+    """
+
+    models: pd.DataFrame
+    scalars: Scalars
+
+
+@dataclass(frozen=True)
 class ExplanationCell:
     """What to explain.
 
@@ -123,8 +151,11 @@ def explain_cell(
     scalars: Scalars,
     results: str | os.PathLike[str],
     output: str | os.PathLike[str],
+    others: Sequence[OtherSeed] = (),
 ) -> None:
     """Explain some patients by the model of one fold; a patient who cannot be explained is a row with the reason.
+
+    Which pathways matter is compared with other seeds and with untrained models; see `explain_control`.
 
     Args:
         cell: What to explain.
@@ -135,47 +166,58 @@ def explain_cell(
         scalars: What to explain of a patient; nothing, of one without label texts.
         results: Results folder.
         output: Folder to write to.
+        others: Other seeds of the representation.
 
     Raises:
-        PathomixError: No such fold or model, a representation without explanations, or patients that are not in it.
+        PathomixError: No such fold or model, a representation without explanations, patients that are not in it, or a
+            seed given twice.
     """
+    seeds = _seeds([models, *(other.models for other in others)])
     split = splits[splits["fold"] == cell.fold]
     model, digest = _model(cell, models, results)
     parts = parts_of(cases, split)
     part = split.set_index("patient_id")["part"]
     listed = cases.subset(cases.ids[cases.ids.isin(part.index)])
     if not isinstance(patients, int):
-        unknown = [patient for patient in patients if patient not in listed.ids]
-        if unknown:
-            raise PathomixError(
-                f"not among the patients of {cell.cohort}, fold {cell.fold}",
-                offending=unknown,
-                remedy="name others in --patients",
-            )
-    parameters = {
-        "configuration": dict(cell.configuration),
-        "slide_encoder": dict(cell.slide_encoder),
-        "cohort": cell.cohort,
-        "foreign": cell.foreign,
-        "fold": cell.fold,
-        "tolerance": cell.tolerance,
-        "evaluations": cell.evaluations,
-    }
-    explainer = Explainer(
-        model,
-        listed,
-        foreign=parts["train"] if cell.foreign else None,
-        tolerance=cell.tolerance,
-        evaluations=cell.evaluations,
-    )
+        _require_listed(patients, listed, cell)
+    foreign = parts["train"] if cell.foreign else None
+    explainer = Explainer(model, listed, foreign=foreign, tolerance=cell.tolerance, evaluations=cell.evaluations)
+    further = [_model(cell, other.models, results) for other in others]
     inputs = {**cell.inputs, "model": digest}
+    inputs |= {f"model of seed {seed}": found for seed, (_, found) in zip(seeds[1:], further, strict=True)}
+    parameters = {name: value for name, value in asdict(cell).items() if name != "inputs"}
     writer = _Writer(Path(output), explainer, scalars, part, lambda name: Provenance(name, 1, inputs, parameters))
     if isinstance(patients, int):
         writer.first(patients, [str(patient) for patient in parts["test"].ids])
     else:
         for patient in patients:
             writer.add(patient)
+    if writer.attributed:
+        known = listed.subset(writer.attributed)
+        trained = {
+            seed: (Explainer(other, known, foreign=foreign), given.scalars)
+            for seed, (other, _), given in zip(seeds[1:], further, others, strict=True)
+        }
+        random = [Explainer(untrained(model, k), known, foreign=foreign) for k in range(RANDOMISED)]
+        writer.compare(seeds[0], trained, random)
     writer.close()
+
+
+def _seeds(models: Sequence[pd.DataFrame]) -> list[int]:
+    seeds = [int(frame["seed"].iloc[0]) for frame in models]
+    if len(set(seeds)) < len(seeds):
+        raise PathomixError("a seed is given twice", offending=seeds, remedy="give the index of every other seed once")
+    return seeds
+
+
+def _require_listed(patients: Sequence[str], listed: Cases, cell: ExplanationCell) -> None:
+    unknown = [patient for patient in patients if patient not in listed.ids]
+    if unknown:
+        raise PathomixError(
+            f"not among the patients of {cell.cohort}, fold {cell.fold}",
+            offending=unknown,
+            remedy="name others in --patients",
+        )
 
 
 def _model(cell: ExplanationCell, models: pd.DataFrame, results: str | os.PathLike[str]) -> tuple[FittedModalTune, str]:
@@ -226,6 +268,36 @@ class _Writer:
     cases: list[dict[str, Any]] = field(default_factory=list)
     numbers: list[dict[str, Any]] = field(default_factory=list)
     pathways: list[pd.DataFrame] = field(default_factory=list)
+    compared: list[Ranked] = field(default_factory=list)
+
+    @property
+    def attributed(self) -> list[str]:
+        """Patients with attributions."""
+        return list(dict.fromkeys(row["patient_id"] for row in self.numbers))
+
+    def compare(self, seed: int, trained: Mapping[int, tuple[Explainer, Scalars]], random: Sequence[Explainer]) -> None:
+        """Rank pathways by the explained model of this seed, by those of other seeds and by untrained ones.
+
+        Compared is what the other seeds are asked for; without any, everything.
+        """
+        patients = self.attributed
+        others = [
+            rank_approximately(explainer, patients, partial(scalars, explainer.model), TRAINED, other)
+            for other, (explainer, scalars) in trained.items()
+        ]
+        asked = {name for found in others for name in found.rows["scalar"]}
+        names = asked if trained else {row["scalar"] for row in self.numbers}
+
+        def wanted(patient: str) -> list[Scalar]:
+            return [scalar for scalar in self.scalars(self.explainer.model, patient) if scalar.name in names]
+
+        gaps = pd.DataFrame(self.numbers)[["patient_id", "scalar", "gap"]]
+        own = pd.concat(self.pathways).merge(gaps, on=["patient_id", "scalar"])
+        self.compared = [
+            ranked(own[own["scalar"].isin(names)], TRAINED, seed),
+            *others,
+            *(rank_approximately(e, patients, wanted, UNTRAINED, k) for k, e in enumerate(random)),
+        ]
 
     def first(self, count: int, patients: Sequence[str]) -> None:
         """The first `count` of the patients that can be explained."""
@@ -302,5 +374,8 @@ class _Writer:
             "scalars": (EXPLAINED_SCALARS, pd.DataFrame(self.numbers, columns=list(EXPLAINED_SCALARS.columns))),
             "pathways": (PATHWAYS, pd.concat(self.pathways) if self.pathways else none),
         }
+        models = [found.rows for found in self.compared] or [pd.DataFrame(columns=list(PATHWAY_MODELS.columns))]
+        controls = judged(self.compared) if self.compared else pd.DataFrame(columns=list(CONTROLS.columns))
+        tables |= {"pathway_models": (PATHWAY_MODELS, pd.concat(models)), "controls": (CONTROLS, controls)}
         for name, (schema, frame) in tables.items():
             write_table(frame, schema, self.folder / f"{name}.parquet", self.provenance(schema.name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ class CohortPlan:
     def endpoint_option(self, cohort: str) -> str:
         """Command-line option that picks the endpoint, empty for the description's default."""
         endpoint = self.described[cohort].get("endpoint")
-        return f"--endpoint {endpoint}" if endpoint else ""
+        return shlex.join(["--endpoint", endpoint]) if endpoint else ""
 
     def simulated_tables(self) -> list[str]:
         """Raw files the simulation writes, slides aside."""
@@ -154,7 +155,7 @@ class CohortPlan:
 
     def member_options(self, union: str, path: str) -> str:
         """Command-line options naming each member and its path; `path` contains ``{member}``."""
-        return " ".join(f"--member {m} {path.format(member=m)}" for m in self.unions[union])
+        return " ".join(shlex.join(["--member", m, path.format(member=m)]) for m in self.unions[union])
 
     def shards(self, cohort: str) -> int:
         """Number of shards of a cohort's slides."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from pathomix.core.errors import PathomixError
 from pathomix.smoothing.registry import EXPRESSION_ENCODERS
+from pathomix.workflow.codes import Codes
 from pathomix.workflow.cohorts import CohortPlan
-from pathomix.workflow.digest import script_digest
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
 
 _ATLAS = ("pathomix.atlas.parameters", "AtlasParameters")
@@ -38,6 +38,7 @@ class ExpressionPlan:
     def __init__(self, config: Mapping[str, Any], root: Path, cohorts: CohortPlan) -> None:
         self._root = root
         self._source = root / "src"
+        self._codes = Codes(root)
         self._cohorts = cohorts
         self._results = cohorts.results
         self.atlases: dict[str, Any] = config["atlases"]
@@ -112,7 +113,7 @@ class ExpressionPlan:
     def code(self, script: str, encoder: str) -> str:
         """Digest of a script and the one encoder it loads."""
         module, _, _ = EXPRESSION_ENCODERS[self.encoders[encoder]["encoder"]].partition(":")
-        return script_digest(self._root, script, [module])
+        return self._codes.digest(script, [module])
 
     # smoothing
 

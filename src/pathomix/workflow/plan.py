@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +12,8 @@ from typing import Any, NamedTuple
 from pathomix.core.errors import PathomixError
 from pathomix.methods.registry import METHODS
 from pathomix.workflow.acquisition import AcquisitionPlan
+from pathomix.workflow.codes import Codes
 from pathomix.workflow.cohorts import CohortPlan
-from pathomix.workflow.digest import script_digest
 from pathomix.workflow.expression import ExpressionPlan
 from pathomix.workflow.gpus import GpuPlan
 from pathomix.workflow.regions import RegionPlan
@@ -72,6 +73,7 @@ class Plan:
         self.root = root
         self.config = config
         self.source = root / "src"
+        self._codes = Codes(root)
         self.cohorts = CohortPlan(config, root)
         self.results: str = self.cohorts.results
         schemes: dict[str, dict[str, Any]] = config["splits"]
@@ -165,7 +167,7 @@ class Plan:
 
     def code(self, script: str, modules: Iterable[str] = (), data: Iterable[Path] = ()) -> str:
         """Digest of everything the named script reaches."""
-        return script_digest(self.root, script, modules, data)
+        return self._codes.digest(script, modules, data)
 
     def method_code(self, method: str) -> str:
         """Digest of the fitting script and of the one method (and its components) it will load."""
@@ -222,7 +224,7 @@ class Plan:
     def token_option(self, method: str) -> str:
         """Command-line option that picks one of a representation's vectors, empty for the general one."""
         token = self.methods[method].get("token")
-        return f"--token {token}" if token else ""
+        return shlex.join(["--token", token]) if token else ""
 
     def seeds(self, study: str, method: str) -> list[int]:
         """Seeds of a row: its own where it names some (nothing random in it: one), else the study's."""

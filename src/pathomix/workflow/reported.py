@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -109,8 +110,8 @@ class Report:
         named = {member for _, member in self._member_cells()}
         # Simulated cohorts no study uses yet are still built, so that the whole shoebox is there.
         used = sorted(named | set(self._plan.cohorts.simulation.get("cohorts", {})))
-        encoders = {entry["encoder"] for entry, _ in self.cells() if "encoder" in entry}
-        lists = {f"{self._results}/features/{encoder}/{name}.quarantine.tsv" for encoder in encoders for name in used}
+        features = {(entry["encoder"], member) for entry, member in self._member_cells() if "encoder" in entry}
+        lists = {f"{self._results}/features/{encoder}/{member}.quarantine.tsv" for encoder, member in features}
         regions = {(entry["regions"], member) for entry, member in self._member_cells() if "regions" in entry}
         lists |= {f"{self._results}/regions/{name}/{member}.quarantine.tsv" for name, member in regions}
         return [*(f"{self._results}/cohort/{cohort}/quarantine.tsv" for cohort in used), *sorted(lists)]
@@ -152,7 +153,8 @@ class Report:
         """The page's study options: name, folders of tables and figures, scores."""
         r = self._results
         return " ".join(
-            f"--study {s} {r}/tables/{s} {r}/figures/{s} {r}/evaluation/{s}/scores.parquet" for s in self.studies
+            shlex.join(["--study", s, f"{r}/tables/{s}", f"{r}/figures/{s}", f"{r}/evaluation/{s}/scores.parquet"])
+            for s in self.studies
         )
 
     def inputs(self) -> dict[str, list[str]]:

@@ -9,8 +9,8 @@ from typing import Any
 from pathomix.foundation.registry import ARCHITECTURES
 from pathomix.representations.registry import REPRESENTATIONS
 from pathomix.text.registry import ENCODERS as TEXT_ENCODERS
+from pathomix.workflow.codes import Codes
 from pathomix.workflow.cohorts import CohortPlan
-from pathomix.workflow.digest import script_digest
 from pathomix.workflow.settings import check_known, check_parameters, parameter_names
 
 # Keys of a representation's entry that say what it is fed, not how it is fitted.
@@ -34,6 +34,7 @@ class VectorPlan:
     def __init__(self, config: Mapping[str, Any], root: Path, cohorts: CohortPlan) -> None:
         self._root = root
         self._source = root / "src"
+        self._codes = Codes(root)
         self._cohorts = cohorts
         self._results = cohorts.results
         self.texts = {name: cohorts.with_paths(entry) for name, entry in config["texts"].items()}
@@ -117,12 +118,12 @@ class VectorPlan:
             REPRESENTATIONS[self.representations[representation]["representation"]].partition(":")[0],
             self.architecture(self.slide_encoder_of(representation)),
         }
-        return script_digest(self._root, script, modules)
+        return self._codes.digest(script, modules)
 
     def text_code(self, text: str) -> str:
         """Digest of writing texts with the encoder a text entry names."""
         modules = {TEXT_ENCODERS[self.texts[text].get("encoder", "hashing")].partition(":")[0]}
-        return script_digest(self._root, "write_texts", modules, [self._root / "resources" / "prompts.yaml"])
+        return self._codes.digest("write_texts", modules, [self._root / "resources" / "prompts.yaml"])
 
     @property
     def profiled(self) -> bool:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pathomix.acquire.download import Fetched, WrongContentError
-from pathomix.acquire.pins import Pin, fetch_pinned, read_pins, write_pin
+from pathomix.acquire.pinned import fetch_pinned
+from pathomix.acquire.pins import Pin, read_pins, write_pin
 from pathomix.core.errors import PathomixError
 
 URL = "https://hub.org/x"

@@ -23,7 +23,7 @@ RUN = {}
 
 def finish(succeeded):
     logging.getLogger(LOGGER).info(
-        RUN["watch"].summary(succeeded=succeeded, quarantines=["lost.quarantine.tsv"], report="index.html")
+        RUN["watch"].summary(succeeded=succeeded, quarantines=["lost.quarantine.tsv"], page="index.html")
     )
 
 
@@ -96,7 +96,7 @@ def run_job(rule: str, job: int) -> None:
 
 
 def end_of(watching: RunWatch, folder: Path, succeeded: bool = True) -> str:
-    return watching.summary(succeeded=succeeded, quarantines=[], report=folder / "index.html")
+    return watching.summary(succeeded=succeeded, quarantines=[], page=folder / "index.html")
 
 
 def test_a_line_when_the_last_job_of_a_rule_is_done_and_none_before(said: list[str]) -> None:
@@ -122,7 +122,7 @@ def test_a_failed_job_is_told_with_its_log_and_what_is_left(said: list[str], tmp
     tell("job_error", jobid=2, rule_name="fit", log=["logs/fit/a.log", "slurm/9.log"])
     assert said[-1] == "fit: a job failed, read logs/fit/a.log and slurm/9.log"
     text = end_of(watching, tmp_path, succeeded=False)
-    assert "stopped after" in text and "ran         1 jobs: cut 1\n" in text and "reused      5 jobs" in text
+    assert "stopped after" in text and "ran         1 job: cut 1\n" in text and "reused      5 jobs" in text
     assert "failed      fit: read logs/fit/a.log and slurm/9.log\n" in text
     assert "not done    2 jobs: fit 2; the same command goes on from here" in text
     assert "report      not made yet" in text
@@ -134,7 +134,7 @@ def test_a_job_that_came_through_at_its_second_attempt_has_not_failed(said: list
     tell("job_error", jobid=2, rule_name="fit", log=[])
     run_job("fit", 2)
     text = end_of(watching, tmp_path)
-    assert "failed" not in text and "not done" not in text and "ran         1 jobs: fit 1" in text
+    assert "failed" not in text and "not done" not in text and "ran         1 job: fit 1" in text
 
 
 def test_jobs_of_a_failed_group_are_named_with_the_log_of_the_group(said: list[str]) -> None:
@@ -194,7 +194,7 @@ def test_by_snakemake_itself(root: Path, tmp_path: Path) -> None:
     assert "ran         3 jobs: cut 2, fit 1" in stopped and "reused      nothing" in stopped
     assert "failed      fit: read logs/fit/b.log" in stopped
     assert "not done    2 jobs: fit 1, report 1; the same command" in stopped
-    assert "quarantined 1 slides, 0 rows" in stopped and "report      not made yet" in stopped
+    assert "quarantined slides: 1, rows of tables: 0; the reasons:" in stopped and "report      not made yet" in stopped
     assert "Finished jobid" not in stopped and "steps" not in stopped
     (tmp_path / "b.bad").unlink()
     finished = run()
