@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,11 @@ def test_partitions_of_the_template_take_every_job() -> None:
         assert "gpu" not in asked or "gpu" in fitting, rule
 
 
-def test_the_literal_command_plans_what_a_local_run_plans(root: Path, tmp_path: Path) -> None:
+def test_the_literal_command_plans_what_a_local_run_plans(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Snakemake asks conda for its version even to plan.
+    monkeypatch.setenv("PATH", f"{root / 'tests' / 'stand_in' / 'bin'}{os.pathsep}{os.environ['PATH']}")
     snakemake = runner(root, copy_repository(root, tmp_path))
     config = ("--configfile", "tests/workflow/config.yaml")
     assert planned(snakemake("--profile", "slurm", "-n", *config)) == planned(snakemake("-n", *config))

@@ -72,6 +72,7 @@ def test_every_column_of_a_schema_is_on_the_page_of_artefacts(root: Path, made) 
 def test_parameters_come_with_default_and_meaning(root: Path, made) -> None:
     page = made.Site(root).filled("parameters", "<!-- made: parameters -->")
     assert "| `close_um` | `24.0` | Radius of the closing. |" in page
+    assert "of each channel over the maps of `stages`. |" in page  # the end of an explanation of several lines
     # A field without a meaning is a gap in the code's docstrings; one without any is a reader that broke.
     rows = [row for row in page.splitlines() if row.startswith("| `")]
     told = sum(not row.endswith("|  |") for row in rows)

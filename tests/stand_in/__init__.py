@@ -1,0 +1,1 @@
+"""Stand-ins for programs that the tests' machine does not have."""
