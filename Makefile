@@ -46,7 +46,7 @@ lint: $(RULES)/.ready-dev $(RUNNER)/.ready
 	@$(SNAKEMAKE) --lint --configfile config/demo.yaml
 
 bench: $(RULES)/.ready-dev $(RUNNER)/.ready
-	@for name in whole dilated_attention modaltune_step probes scgpt_embedding cox_loss fifteen_folds tissue embedding acquire cohort_matrix site_splits statistics coverage tables mil_step; do $(RULES)/bin/python -m benchmarks.$$name || exit 1; done
+	@for name in whole dilated_attention modaltune_step probes scgpt_embedding cox_loss fifteen_folds tissue embedding acquire cohort_matrix site_splits statistics coverage tables mil_step scale startup; do $(RULES)/bin/python -m benchmarks.$$name || exit 1; done
 
 $(RULES)/.ready: locks/rules.txt pyproject.toml
 	@echo "installing the rules' environment (a few minutes, 7 GB) ..."

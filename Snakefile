@@ -57,6 +57,9 @@ include: "rules/report.smk"
 
 
 onstart:
+    # Temporary files of writers that were killed; nobody else writes here while this run holds the lock.
+    for folder in (R, plan.acquisition.folder, plan.cohorts.locks):
+        sweep(folder)
     check_weights(plan, REGISTRY, token="HF_TOKEN" in os.environ)
     # What stands behind each code digest, for `python -m pathomix.why`; a dry-run writes nothing.
     RECORD.keep(plan.root / R)

@@ -3,7 +3,7 @@
 Slides, sizes and patients are made up by a seeded generator; nothing is downloaded, and no job runs: the outputs of the
 finished plan are empty files with Snakemake's records of them (`snakemake --touch`).
 
-Usage: python -m benchmarks.scale [--slides 11000 100000] [--shards-of 50] [--skip-finished] [--profile]
+Usage: python -m benchmarks.scale [--slides 11000 100000] [--slides-per-job 50] [--skip-finished] [--profile]
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Cost:
     text: str
 
 
-def write_plan(folder: Path, slides: int, slides_per_job: int, seed: int = 0) -> dict[str, int]:
-    """Copy the workflow and lay a plan of made-up slides into it; returns cohort to number of slides.
+def write_plan(folder: Path, slides: int, slides_per_job: int, seed: int = 0) -> tuple[list[str], int]:
+    """Copy the workflow and lay a plan of made-up slides into it; returns its cohorts and the number of slides.
 
     Args:
         folder: Folder to make.
@@ -71,7 +71,8 @@ def write_plan(folder: Path, slides: int, slides_per_job: int, seed: int = 0) ->
         copy(ROOT / name, folder / name)
     config: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     described = [name for name, entry in config["cohorts"].items() if "description" in entry]
-    shutil.copy(folder / "config/cohorts/tcga_kirc.yaml", folder / f"config/cohorts/{EXTRA}.yaml")
+    kirc = (ROOT / "config/cohorts/tcga_kirc.yaml").read_text()
+    (folder / f"config/cohorts/{EXTRA}.yaml").write_text(kirc.replace("lock: tcga_kirc", f"lock: {EXTRA}"))
     config["cohorts"][EXTRA] = {**config["cohorts"]["pg_kirc"], "description": f"config/cohorts/{EXTRA}.yaml"}
     config["slides"]["slides_per_job"] = slides_per_job
     methods = list(config["methods"])
@@ -80,14 +81,14 @@ def write_plan(folder: Path, slides: int, slides_per_job: int, seed: int = 0) ->
         "tasks": ["survival", "subtype"], "seeds": SEEDS, "kaplan_meier": methods[0], "reference": methods[0],
     }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    locks = {Path(config["cohorts"][name]["description"]).stem: name for name in [*described, EXTRA]}
+    locks = dict.fromkeys(Path(config["cohorts"][name]["description"]).stem for name in [*described, EXTRA])
     shares = np.random.default_rng(seed).dirichlet(np.full(len(locks), 4.0))
     counts = dict(zip(locks, np.maximum(1, np.round(shares * slides)).astype(int).tolist(), strict=True))
     for name, count in counts.items():
         _write_lock(folder / "resources/locks", name, count)
     (folder / "data/atlas").mkdir(parents=True)
     (folder / "data/atlas/human.h5ad").touch()
-    return {locks[name]: count for name, count in counts.items()}
+    return [*described, EXTRA], sum(counts.values())
 
 
 def _write_lock(folder: Path, name: str, count: int) -> None:
@@ -154,8 +155,8 @@ def report(slides: int, options: argparse.Namespace) -> None:
     """Measure one plan and print it."""
     with tempfile.TemporaryDirectory(prefix="scale_") as name:
         folder = Path(name) / "plan"
-        counts = write_plan(folder, slides, options.slides_per_job)
-        print(f"\n{sum(counts.values())} slides of {len(counts)} cohorts, {options.slides_per_job} a job, "
+        cohorts, written = write_plan(folder, slides, options.slides_per_job)
+        print(f"\n{written} slides, {len(cohorts)} cohorts and a union, {options.slides_per_job} a job, "
               f"{len(SEEDS)} seeds, 15 folds; load {os.getloadavg()[0]:.1f}")  # fmt: skip
         dry = measured(folder, "-n", "-p", "--quiet", "host")
         jobs = parse_plan(dry.text)
@@ -174,7 +175,7 @@ def report(slides: int, options: argparse.Namespace) -> None:
 
 
 def _row(name: str, cost: Cost) -> None:
-    print(f"  {name:8s} {cost.wall_s:6.1f} s wall, {cost.processor_s:6.1f} s of processor (wanted {LIMITS[name]:.0f} s), "
+    print(f"  {name:8s} {cost.wall_s:6.1f} s wall, {cost.processor_s:6.1f} s of processor (wanted {LIMITS[name]:.0f}), "
           f"{cost.peak_mb:5.0f} MB (wanted {LIMIT_MB})")  # fmt: skip
 
 
@@ -183,8 +184,9 @@ def _profile(folder: Path) -> None:
     file = folder / "dry_run.prof"
     code = (
         "import cProfile, sys\nfrom snakemake.cli import main\n"
-        f"sys.argv = ['snakemake', '-n', '--quiet', 'host', '--cores', '2', '--configfile', 'config.yaml']\n"
-        f"profile = cProfile.Profile()\ntry:\n    profile.runcall(main)\nfinally:\n    profile.dump_stats({str(file)!r})"
+        "sys.argv = ['snakemake', '-n', '--quiet', 'host', '--cores', '2', '--configfile', 'config.yaml']\n"
+        "profile = cProfile.Profile()\ntry:\n    profile.runcall(main)\n"
+        f"finally:\n    profile.dump_stats({str(file)!r})"
     )
     python = ROOT / ".venv/runner/bin/python"
     subprocess.run([python, "-c", code], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)

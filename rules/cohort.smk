@@ -23,6 +23,10 @@ rule build_cohort:
         runtime=30,
     params:
         code=plan.code("build_cohort"),
+        # Snakemake looks at the content of an input only where its time is newer than the outputs'.
+        described=lambda wildcards: file_digest(
+            plan.cohorts.described[wildcards.cohort]["description"]
+        ),
         root=lambda wildcards: plan.cohorts.described[wildcards.cohort]["root"],
         locks=plan.cohorts.locks,
         endpoint=lambda wildcards: plan.cohorts.endpoint_option(wildcards.cohort),

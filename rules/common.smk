@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from pathomix.acquire.weights import read_registry
+from pathomix.core.files import file_digest, sweep
 from pathomix.workflow.cohorts import COHORT_FILES
 from pathomix.workflow.digest import RECORD
 from pathomix.workflow.needs import check_weights, weight_targets

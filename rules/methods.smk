@@ -56,5 +56,5 @@ rule fit_method:
         " --method {wildcards.method:q} --parameters {params.json:q} --code-digest {params.code}"
         " --cohort {wildcards.cohort:q} --cohort-dir {params.folder:q} {params.features} {params.vectors} {params.token}"
         " {params.expression} {params.regions} {params.weights} {params.inner} {params.tuning}"
-        " --splits {input.splits:q} --scheme {wildcards.scheme:q} --seeds {params.seeds} --tasks {params.tasks}"
+        " --splits {input.splits:q} --scheme {wildcards.scheme:q} --seeds {params.seeds:q} --tasks {params.tasks:q}"
         " --results {params.results:q} --index {output:q} > {log:q} 2>&1"

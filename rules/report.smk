@@ -173,11 +173,11 @@ rule write_profiles:
     params:
         code=plan.code("write_profiles"),
         config=lambda wildcards: as_json(plan.config),
-        studies=" ".join(f"{study}={R}/tables/{study}" for study in plan.report.studies),
+        studies=[f"{study}={R}/tables/{study}" for study in plan.report.studies],
         folder=lambda wildcards: f"{R}/tables",
     shell:
         "python workflow_scripts/write_profiles.py --threads {threads} --config {params.config:q}"
-        " --study {params.studies} --output-dir {params.folder:q} > {log:q} 2>&1"
+        " --study {params.studies:q} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule write_report:

@@ -3,10 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
-import pathomix
 from pathomix.core import script
 from pathomix.slides.cut import cut_shard
-from pathomix.workflow.digest import code_digest
+from pathomix.workflow.digest import script_digest
 
 
 def main(options: Namespace) -> None:
@@ -19,7 +18,7 @@ def main(options: Namespace) -> None:
         options.parameters,
         options.results,
         options.index,
-        code_digest(Path(__file__), Path(pathomix.__file__).parents[1]),
+        script_digest(Path(__file__).parents[1], "cut_tiles"),
         options.imported,
     )
 

@@ -8,7 +8,7 @@ from pathomix.core import script
 
 def main(options: argparse.Namespace) -> None:
     """Write forest_<task>.{pdf,png}."""
-    from pathomix.report.figures import plot_forests
+    from pathomix.report.forest import plot_forests
 
     plot_forests(options.scores, options.cohort_order, options.method_labels, options.output_dir, options.method_order)
 

@@ -3,15 +3,14 @@
 from argparse import Namespace
 from pathlib import Path
 
-import pathomix
 from pathomix.core import script
 from pathomix.slides.segment import segment_shard
-from pathomix.workflow.digest import code_digest
+from pathomix.workflow.digest import script_digest
 
 
 def main(options: Namespace) -> None:
     """Run."""
-    code = code_digest(Path(__file__), Path(pathomix.__file__).parents[1])
+    code = script_digest(Path(__file__).parents[1], "segment_tissue")
     segment_shard(
         options.slides,
         options.root,

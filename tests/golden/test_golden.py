@@ -14,11 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 # Sets that must be computed, at least one tensor of each.
 COMPUTED = (
-    "abmil", "abmil_concat", "dilated_attention_core", "dilated_attention_layer", "longnet_slide_encoder",
-    "longnet_slide_encoder_stock_segments", "mcat_bilinear", "mcat_concat", "mmp_coattn_survpath_mode",
-    "modaltune_adapter_blocks", "modaltune_case_merge", "modaltune_gene_encoder_classifier",
-    "modaltune_gene_encoder_feature", "modaltune_gene_encoder_survival", "modaltune_longnet_gene",
-    "modaltune_longnet_gene_clinical", "modaltune_longnet_gene_clinical_cat_cls",
+    "abmil", "abmil_concat", "clam_mb", "clam_sb", "deepattnmisl", "deepsets", "dilated_attention_core",
+    "dilated_attention_layer", "longnet_slide_encoder", "longnet_slide_encoder_stock_segments", "mcat_bilinear",
+    "mcat_concat", "mmp_coattn_full", "mmp_coattn_survpath_mode", "modaltune_adapter_blocks", "modaltune_case_merge",
+    "modaltune_gene_encoder_classifier", "modaltune_gene_encoder_feature", "modaltune_gene_encoder_survival",
+    "modaltune_longnet_gene", "modaltune_longnet_gene_clinical", "modaltune_longnet_gene_clinical_cat_cls",
     "modaltune_longnet_gene_single_task_late_start_meanpool", "modaltune_loss", "modaltune_lr_schedule",
     "modaltune_probes", "modaltune_train_step", "nll_survival", "pathomic_cox", "pathomic_snn",
     "pathomic_snn_sigmoid", "scgpt_embed", "scgpt_transformer", "slide_positions", "survival_bins",

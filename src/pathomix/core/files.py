@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 _CHUNK = 1 << 20
+_WRITING = ".writing"
+_ABANDONED = re.compile(rf"\..+\.[a-z0-9_]{{8}}{re.escape(_WRITING)}(\.[^.]*)?")
 
 
 @contextmanager
@@ -22,7 +25,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}.", suffix=final.suffix)
+    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}.", suffix=_WRITING + final.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -33,6 +36,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: str | os.PathLike[str]) -> list[Path]:
+    """Remove the temporary files that killed writers left below a folder, which need not exist.
+
+    For a moment when nobody else writes there: a writer whose file is taken away fails.
+
+    Returns:
+        What was removed.
+    """
+    left = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names if _ABANDONED.fullmatch(name)]
+    for path in left:
+        # One that cannot be removed stops nothing: whoever has to write beside it will say why it cannot.
+        with suppress(OSError):
+            path.unlink()
+    return sorted(path for path in left if not path.exists())
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pathomix.core.parameters import filled
@@ -53,9 +52,6 @@ class ABMILMethod(SlideNetwork):
         )
 
         def forward(batch: Batch) -> Tensor:
-            sizes = torch.tensor([len(bag) for bag in batch.tiles], device=batch.molecular.device)
-            bag = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
-            omic = batch.molecular if omic_dim else None
-            return network(torch.cat(batch.tiles), bag, len(sizes), omic).logits
+            return network(*batch.joined(), batch.molecular if omic_dim else None).logits
 
         return network, forward

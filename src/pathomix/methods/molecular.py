@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ class BlockVector:
     design: Design
 
     @classmethod
-    def fit(cls, train: Cases, blocks: Sequence[str], clip: float | None) -> BlockVector:
+    def fit(cls, train: Cases, blocks: Sequence[str], clip: float | None) -> Self:
         """See `Design.fit`."""
         return cls(Design.fit(train, blocks, clip)[0])
 
@@ -59,6 +59,18 @@ class BlockVector:
     def state(self) -> dict[str, NDArray[np.generic]]:
         """See `Design.state`."""
         return self.design.state()
+
+
+@dataclass(frozen=True)
+class BlocksOrMean(BlockVector):
+    """Feature blocks for methods that can do without: a patient who has none of them gets the training mean."""
+
+    def rows(self, cases: Cases) -> tuple[pd.Index, Tensor]:
+        """All patients; zeros (z-scores of the training mean) for those without any block."""
+        index, known = super().rows(cases)
+        values = torch.zeros(len(cases.ids), sum(self.sizes))
+        values[torch.from_numpy(cases.ids.get_indexer(index))] = known
+        return cases.ids, values
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,12 @@ class Batch(NamedTuple):
     tiles: tuple[Tensor, ...]
     coords: tuple[Tensor, ...]
 
+    def joined(self) -> tuple[Tensor, Tensor, int]:
+        """Tiles of all patients [t, dim], the number of each tile's patient [t], and the number of patients."""
+        sizes = torch.tensor([len(bag) for bag in self.tiles], device=self.molecular.device)
+        owner = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+        return torch.cat(self.tiles), owner, len(sizes)
+
 
 Forward = Callable[[Batch], Tensor]
 
@@ -207,6 +213,11 @@ class NetworkMethod(PerTaskMethod):
         """How bags with features of this width are read; None: tiles are not."""
         return None
 
+    def head(self, part: Cases, task: Task) -> Head:
+        """What the network is trained to say, fixed on the training patients that are read."""
+        settings = self.settings
+        return build_head(part, task, settings.survival_loss, settings.bins, settings.alpha)
+
     @property
     def device(self) -> torch.device:
         """Where the network is trained."""
@@ -215,9 +226,9 @@ class NetworkMethod(PerTaskMethod):
     def fit_task(self, train: Cases, valid: Cases, task: Task, seed: int) -> NetworkModel:
         """Read, fix all statistics on the training patients, train, select."""
         settings = self.settings
-        reader, inputs = self._read_training(train)
+        reader, inputs = self.read_training(train, seed)
         part = train.subset(inputs.index)
-        head = build_head(part, task, settings.survival_loss, settings.bins, settings.alpha)
+        head = self.head(part, task)
         held = reader.read(valid)
         if settings.selection == "valid" and not len(held.index):
             raise PathomixError(
@@ -235,7 +246,7 @@ class NetworkMethod(PerTaskMethod):
             model = NetworkModel(reader, head, network, forward, [])
 
             def loss(rows: NDArray[np.int64]) -> Tensor | None:
-                return head.loss(self._training_outputs(forward, inputs, rows), rows)
+                return head.loss(self.training_outputs(forward, inputs, rows), rows)
 
             model.epochs.extend(
                 optimise(
@@ -249,8 +260,16 @@ class NetworkMethod(PerTaskMethod):
             )
         return model
 
-    def _read_training(self, train: Cases) -> tuple[Reader, Inputs]:
-        """The reader with its statistics, and the training patients read with it (tiles read once)."""
+    def read_training(self, train: Cases, seed: int) -> tuple[Reader, Inputs]:
+        """The reader with its statistics, and the training patients read with it (tiles read once).
+
+        Args:
+            train: Training patients.
+            seed: Of the run, for statistics that are drawn.
+
+        Raises:
+            PathomixError: No training patient has what is read.
+        """
         arrange = self.arrange(train.tiles.dim if train.tiles is not None else 0)
         part = train.subset(with_tiles(train)) if arrange else train
         if not len(part.ids):
@@ -269,7 +288,8 @@ class NetworkMethod(PerTaskMethod):
         scaling = inputs.bags.scaling()
         return replace(reader, scaling=scaling), replace(inputs, scaling=scaling)
 
-    def _training_outputs(self, forward: Forward, inputs: Inputs, rows: NDArray[np.int64]) -> Tensor:
+    def training_outputs(self, forward: Forward, inputs: Inputs, rows: NDArray[np.int64]) -> Tensor:
+        """Outputs of a batch of training patients, in stretches where it has many tiles."""
         stretches = list(inputs.stretches(rows, self.tiles_at_once))
         if len(stretches) == 1:
             return forward(inputs.batch(rows)).cpu()

@@ -24,7 +24,7 @@ from pathomix.core.seeds import derived_seed
 from pathomix.methods.bags import Arrange, thinned
 from pathomix.methods.base import Task
 from pathomix.methods.blocks import BLOCKS
-from pathomix.methods.heads import Head, build_head
+from pathomix.methods.heads import Head
 from pathomix.methods.network import Batch, Forward, Inputs, NetworkMethod, NetworkModel, Reader
 from pathomix.methods.per_task import strata
 from pathomix.methods.slide_network import TileSettings
@@ -206,9 +206,7 @@ class PathomicFusionNetwork(nn.Module):
         """Image vectors [n, image_width]."""
         if self.given:
             return self.image(batch.molecular[:, : self.given])
-        sizes = torch.tensor([len(bag) for bag in batch.tiles], device=batch.molecular.device)
-        bag = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
-        return self.image(torch.cat(batch.tiles), bag, len(sizes))
+        return self.image(*batch.joined())
 
     def omic_rows(self, batch: Batch) -> Tensor:
         """Feature blocks [n, p]."""
@@ -220,7 +218,7 @@ class PathomicFusionNetwork(nn.Module):
 
 
 class PathomicFusionMethod(NetworkMethod):
-    """The literature's row: survival only, last epoch."""
+    """The literature's row: last epoch; survival, or classes as in its grading network."""
 
     name = "pathomic_fusion"
 
@@ -244,26 +242,19 @@ class PathomicFusionMethod(NetworkMethod):
         return VectorAndBlocks.fit(train, own.blocks, own.clip, own.image if own.image in SOURCES else None)
 
     def build(self, reader: Reader, tile_dim: int, head: Head, task: Task) -> tuple[PathomicFusionNetwork, Forward]:
-        """See `NetworkMethod.build`; outputs are squashed into [-3, 3] unless they are hazards of time intervals."""
+        """See `NetworkMethod.build`; log hazards are squashed into [-3, 3], logits of intervals and classes are not."""
         assert reader.molecular is not None
-        act: Activation = "none" if self.parameters.survival_loss == "nll" else "Sigmoid"
+        squashed = task == "survival" and self.parameters.survival_loss != "nll"
+        act: Activation = "Sigmoid" if squashed else "none"
         network = PathomicFusionNetwork(self.parameters, reader.molecular.sizes, tile_dim, head.outputs, act)
         return network, network
 
     def fit_task(self, train: Cases, valid: Cases, task: Task, seed: int) -> NetworkModel:
-        """The three stages, one after the other.
-
-        Raises:
-            PathomixError: The task is not survival, or the training part cannot carry it.
-        """
-        if task != "survival":
-            raise PathomixError(
-                f"pathomic_fusion has no head for {task}", remedy="list it in studies whose task is survival"
-            )
+        """The three stages, one after the other."""
         own = self.parameters
-        reader, inputs = self._read_training(train)
+        reader, inputs = self.read_training(train, seed)
         part = train.subset(inputs.index)
-        head = build_head(part, task, own.survival_loss, own.bins, own.alpha)
+        head = self.head(part, task)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), seeded(derived_seed(seed, self.name, task)):
             tile_dim = part.tiles.dim if part.tiles is not None else 0

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 
 METHODS: Mapping[str, str] = {
     "abmil": "pathomix.methods.abmil:ABMILMethod",
+    "clam": "pathomix.methods.clam:CLAMMethod",
     "clinical": "pathomix.methods.clinical:Clinical",
+    "deep_attn_misl": "pathomix.methods.deep_attn_misl:DeepAttnMISLMethod",
+    "deep_sets": "pathomix.methods.deep_sets:DeepSetsMethod",
     "gene_mixer": "pathomix.methods.gene_mixer:GeneMixerMethod",
     "gigapath_tuned": "pathomix.methods.gigapath_tuned:GigaPathTuned",
     "late_fusion": "pathomix.methods.late_fusion:LateFusion",

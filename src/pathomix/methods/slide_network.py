@@ -11,7 +11,7 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import choice
 from pathomix.methods.bags import Arrange, thinned
 from pathomix.methods.blocks import BLOCKS
-from pathomix.methods.molecular import BlockVector, Molecular
+from pathomix.methods.molecular import BlocksOrMean, Molecular
 from pathomix.methods.network import NetworkMethod
 from pathomix.methods.training_settings import TrainingSettings
 from pathomix.training.precision import choose_device
@@ -64,7 +64,8 @@ class SlideSettings(TileSettings):
 
     Attributes:
         blocks: Feature blocks whose encoded vector is concatenated with the slide vector, both trained together (the
-            "(cat)" rows of ModalTune section 7); empty = images alone.
+            "(cat)" rows of ModalTune section 7); empty = images alone. Tiles are needed; a patient without any block
+            is read with the means of the training patients, in training as in prediction.
         omic_hidden: Width of the encoder of the blocks (two layers as in S-MLP).
     """
 
@@ -88,4 +89,4 @@ class SlideNetwork(TileNetwork):
 
     def molecular(self, train: Cases) -> Molecular | None:
         """See `NetworkMethod.molecular`."""
-        return BlockVector.fit(train, self.blocks, self.tile_settings.clip) if self.blocks else None
+        return BlocksOrMean.fit(train, self.blocks, self.tile_settings.clip) if self.blocks else None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pathomix.nn.concatenation import joint_layers, molecular_encoder
+from pathomix.nn.joint_classifier import JointClassifier, JointFusion
 
 
 def segment_softmax(scores: Tensor, segment: Tensor, segments: int) -> Tensor:
@@ -19,16 +19,16 @@ def segment_softmax(scores: Tensor, segment: Tensor, segments: int) -> Tensor:
 
 
 class GatedAttention(nn.Module):
-    """Attention score of each instance: c(tanh(a(h)) * sigmoid(b(h)))."""
+    """Attention score of each instance: c(tanh(a(h)) * sigmoid(b(h))), or several of them."""
 
-    def __init__(self, width: int, attention: int, dropout: float) -> None:
+    def __init__(self, width: int, attention: int, dropout: float, scores: int = 1) -> None:
         super().__init__()
         self.attention_a = nn.Sequential(nn.Linear(width, attention), nn.Tanh(), nn.Dropout(dropout))
         self.attention_b = nn.Sequential(nn.Linear(width, attention), nn.Sigmoid(), nn.Dropout(dropout))
-        self.attention_c = nn.Linear(attention, 1)
+        self.attention_c = nn.Linear(attention, scores)
 
     def forward(self, instances: Tensor) -> Tensor:
-        """Scores [...] of `instances` [..., width]."""
+        """Scores [...] of `instances` [..., width]; [..., scores] where there are several."""
         return self.attention_c(self.attention_a(instances) * self.attention_b(instances)).squeeze(-1)
 
 
@@ -39,8 +39,8 @@ class ABMILOutput(NamedTuple):
     attention: Tensor
 
 
-class ABMIL(nn.Module):
-    """Tile embedding, gated attention, pooled embedding, optional concatenation with a molecular vector, linear head.
+class ABMIL(JointClassifier):
+    """Tile embedding, gated attention, pooled embedding, optional fusion with a molecular vector, linear head.
 
     Several bags go through at once: their tiles are concatenated and the softmax runs within each bag, so that no
     padding is computed.
@@ -51,9 +51,11 @@ class ABMIL(nn.Module):
         attention: Width of the attention layer.
         pooled: Width after pooling.
         classes: Outputs.
-        omic_dim: Width of the molecular vector to concatenate; 0 = images alone.
+        omic_dim: Width of the molecular vector; 0 = images alone.
         omic_hidden: Width of the molecular encoder.
         dropout: Dropout probability (AlphaDropout in the molecular encoder).
+        fusion: See `JointClassifier.add_classifier`.
+        reduction: See there.
     """
 
     def __init__(
@@ -66,17 +68,16 @@ class ABMIL(nn.Module):
         omic_dim: int = 0,
         omic_hidden: int = 256,
         dropout: float = 0.25,
+        *,
+        fusion: JointFusion = "concat",
+        reduction: int = 8,
     ) -> None:
         super().__init__()
         self.attention_net = nn.Sequential(
             nn.Linear(input_dim, width), nn.ReLU(), nn.Dropout(dropout), GatedAttention(width, attention, dropout)
         )
         self.rho = nn.Sequential(nn.Linear(width, pooled), nn.ReLU(), nn.Dropout(dropout))
-        self.omic_dim = omic_dim
-        if omic_dim:
-            self.fc_omic = molecular_encoder(omic_dim, omic_hidden, dropout)
-            self.mm = joint_layers(pooled + omic_hidden, pooled)
-        self.classifier = nn.Linear(pooled, classes)
+        self.add_classifier(pooled, classes, omic_dim, omic_hidden, dropout, fusion, reduction)
 
     def forward(self, tiles: Tensor, bag: Tensor, bags: int, omic: Tensor | None = None) -> ABMILOutput:
         """Evaluate `bags` bags.
@@ -91,7 +92,4 @@ class ABMIL(nn.Module):
         scores = self.attention_net[3](hidden)
         weights = segment_softmax(scores, bag, bags)
         pooled = hidden.new_zeros(bags, hidden.shape[1]).index_add(0, bag, weights[:, None] * hidden)
-        pooled = self.rho(pooled)
-        if self.omic_dim and omic is not None:
-            pooled = self.mm(torch.cat([pooled, self.fc_omic(omic)], dim=1))
-        return ABMILOutput(self.classifier(pooled), scores)
+        return ABMILOutput(self.logits(self.rho(pooled), omic), scores)

@@ -12,6 +12,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from pathomix.nn.abmil import GatedAttention
 from pathomix.nn.concatenation import joint_layers
 from pathomix.nn.pathway_networks import PathwayNetworks
+from pathomix.nn.small_bilinear import SmallBilinearFusion
 
 MCATFusion = Literal["concat", "bilinear"]
 
@@ -46,43 +47,6 @@ class CoAttention(nn.MultiheadAttention):
         weight, bias = self.in_proj_weight.chunk(3)[place], self.in_proj_bias.chunk(3)[place]
         projected = linear(given, weight, bias)
         return projected.reshape(*projected.shape[:-1], self.num_heads, -1).transpose(-3, -2)
-
-
-class SmallBilinearFusion(nn.Module):
-    """Both vectors reduced, gated by a linear layer over their concatenation, multiplied out with their ones.
-
-    Args:
-        width: Width of both vectors and of the result.
-        reduction: Factor by which each vector is reduced first.
-        dropout: Dropout probability.
-    """
-
-    def __init__(self, width: int, reduction: int = 8, dropout: float = 0.25) -> None:
-        super().__init__()
-        small = width // reduction
-
-        def rectified(inputs: int, outputs: int) -> nn.Sequential:
-            return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU())
-
-        def dropped(inputs: int, outputs: int) -> nn.Sequential:
-            return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout))
-
-        self.linear_h1, self.linear_h2 = rectified(width, small), rectified(width, small)
-        self.linear_z1 = nn.Sequential(nn.Linear(2 * width, small))
-        self.linear_z2 = nn.Sequential(nn.Linear(2 * width, small))
-        self.linear_o1, self.linear_o2 = dropped(small, small), dropped(small, small)
-        self.post_fusion_dropout = nn.Dropout(dropout)
-        self.encoder1 = dropped((small + 1) ** 2, width)
-        self.encoder2 = dropped(width, width)
-
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Joint vectors [n, width] of two [n, width]."""
-        both = torch.cat([first, second], dim=1)
-        one = first.new_ones(len(first), 1)
-        gated1 = self.linear_o1(torch.sigmoid(self.linear_z1(both)) * self.linear_h1(first))
-        gated2 = self.linear_o2(torch.sigmoid(self.linear_z2(both)) * self.linear_h2(second))
-        product = torch.cat([gated1, one], dim=1)[:, :, None] * torch.cat([gated2, one], dim=1)[:, None, :]
-        return self.encoder2(self.encoder1(self.post_fusion_dropout(product.flatten(1))))
 
 
 class MCATOutput(NamedTuple):
@@ -144,7 +108,9 @@ class MCAT(nn.Module):
         self.omic_attention_head = GatedAttention(width, attention, dropout)
         self.path_rho, self.omic_rho = pooled(), pooled()
         self.mm = (
-            joint_layers(2 * width, width) if fusion == "concat" else SmallBilinearFusion(width, reduction, dropout)
+            joint_layers(2 * width, width)
+            if fusion == "concat"
+            else SmallBilinearFusion(width, width, width, reduction, dropout)
         )
         self.fusion = fusion
         self.classifier = nn.Linear(width, classes)

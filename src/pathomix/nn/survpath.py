@@ -60,7 +60,7 @@ class _CrossAttender(nn.Module):
         return self.attn.scores(self.norm(pathways), self.norm(tiles))
 
 
-class _FeedForward(nn.Module):
+class FeedForward(nn.Module):
     """Pre-norm, without a residual."""
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -69,6 +69,7 @@ class _FeedForward(nn.Module):
         self.net = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens [..., width] to [..., width]."""
         result: Tensor = self.net(self.norm(tokens))
         return result
 
@@ -99,7 +100,7 @@ class SurvPath(nn.Module):
         self.sig_networks = PathwayNetworks(sizes, width, dropout, hidden).init_max()
         self.wsi_projection_net = nn.Sequential(nn.Linear(input_dim, width))
         self.cross_attender = _CrossAttender(width, head)
-        self.feed_forward = _FeedForward(head, dropout)
+        self.feed_forward = FeedForward(head, dropout)
         self.layer_norm = nn.LayerNorm(head)
         self.to_logits = nn.Sequential(nn.Linear(width, width // 4), nn.ReLU(), nn.Linear(width // 4, classes))
 

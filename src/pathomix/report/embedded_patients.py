@@ -18,7 +18,7 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.schemas import PATIENTS
 from pathomix.core.tables import read_table
 from pathomix.report.style import MUTED, PAGE, method_looks, save, style
-from pathomix.scgpt.embed import require_same_protocol
+from pathomix.scgpt.protocol import require_same_protocol
 from pathomix.smoothing.files import PatientVectors, read_vectors
 
 WHEN = ("before", "after")

@@ -1,4 +1,4 @@
-"""The figures step of the workflow: Kaplan-Meier per cohort and a forest plot per task."""
+"""The Kaplan-Meier step of the workflow: whose risks, which patients, one figure per cohort."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import Any
 import pandas as pd
 
 from pathomix.core.errors import PathomixError
-from pathomix.core.schemas import TASKS
 from pathomix.core.tables import read_table
 from pathomix.evaluate.metrics import metrics_of
 from pathomix.evaluate.oracles import is_oracle
 from pathomix.evaluate.predictions import Runs, read_runs
 from pathomix.evaluate.risk_groups import RiskGroups, risk_groups
 from pathomix.evaluate.schemas import SCORES
-from pathomix.report import forest, kaplan_meier
+from pathomix.report import kaplan_meier
 from pathomix.report.layout import Layout
 from pathomix.report.style import save
 from pathomix.report.tables import tidy
@@ -30,31 +29,6 @@ _EMPTY = RiskGroups(
     "no method has a survival score on this cohort",
     (),
 )
-
-
-def plot_forests(
-    scores_path: str | os.PathLike[str],
-    cohorts: Sequence[str],
-    method_labels: Mapping[str, Any],
-    output_dir: str | os.PathLike[str],
-    method_order: Sequence[str] = (),
-) -> None:
-    """Write `forest_<task>` of every task as PDF and PNG.
-
-    Args:
-        scores_path: SCORES table of the study.
-        cohorts: Cohorts in the order of the panels.
-        method_labels: See `Layout.of`.
-        output_dir: Where the figures go.
-        method_order: All methods of the project, which fixes their colours.
-    """
-    layout = Layout.of(cohorts, method_labels)
-    rows = tidy(read_table(scores_path, SCORES), layout)
-    for task in TASKS:
-        metric = metrics_of(task)[0].name
-        mine = rows[rows["metric"] == metric]
-        figure = forest.forest_figure(mine, metric, layout, method_order)
-        save(figure, Path(output_dir) / f"forest_{task}", f"All rows: {task}", forest.describe(mine, metric))
 
 
 def plot_kaplan_meier(

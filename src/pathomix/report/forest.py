@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pathomix.evaluate.metrics import METRICS
+from pathomix.core.schemas import TASKS
+from pathomix.core.tables import read_table
+from pathomix.evaluate.metrics import METRICS, metrics_of
 from pathomix.evaluate.oracles import ORACLE, is_oracle
+from pathomix.evaluate.schemas import SCORES
 from pathomix.report.layout import Layout
-from pathomix.report.style import COLUMN, INK, MUTED, PAGE, RULE, method_looks, style
+from pathomix.report.style import COLUMN, INK, MUTED, PAGE, RULE, method_looks, save, style
+from pathomix.report.tables import tidy
 
 _ROW = 0.185  # inches
 _LINE = 0.095  # inches a further line of a label adds to every row
@@ -152,3 +158,28 @@ def _panel(
             axes.plot([row["lower"], row["upper"]], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
         edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.6}
         axes.plot(row["mean"], place, marker, color=colour, markersize=4.2, **edge)
+
+
+def plot_forests(
+    scores_path: str | os.PathLike[str],
+    cohorts: Sequence[str],
+    method_labels: Mapping[str, Any],
+    output_dir: str | os.PathLike[str],
+    method_order: Sequence[str] = (),
+) -> None:
+    """Write `forest_<task>` of every task as PDF and PNG.
+
+    Args:
+        scores_path: SCORES table of the study.
+        cohorts: Cohorts in the order of the panels.
+        method_labels: See `Layout.of`.
+        output_dir: Where the figures go.
+        method_order: All methods of the project, which fixes their colours.
+    """
+    layout = Layout.of(cohorts, method_labels)
+    rows = tidy(read_table(scores_path, SCORES), layout)
+    for task in TASKS:
+        metric = metrics_of(task)[0].name
+        mine = rows[rows["metric"] == metric]
+        figure = forest_figure(mine, metric, layout, method_order)
+        save(figure, Path(output_dir) / f"forest_{task}", f"All rows: {task}", describe(mine, metric))

@@ -41,7 +41,8 @@ class Embeddings:
         profiles: Index ids; `expressed` genes that can be read, `tokens` of a view, `views` averaged, `problem` (empty
             where there is none).
         genes: What became of the gene names.
-        protocol: Settings, digests of checkpoint, panel and measured genes, precision: see `require_same_protocol`.
+        protocol: Settings, digests of checkpoint, panel and measured genes, precision; see
+            `protocol.require_same_protocol`.
     """
 
     vectors: NDArray[np.float32]
@@ -188,30 +189,6 @@ class Embedder:
 
 def _digest(genes: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(set(genes))).encode()).hexdigest()
-
-
-def require_same_protocol(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    """Refuse to use two sets of embeddings together that were made differently.
-
-    The number format may differ, and the genes that were measured: a panel makes those equal.
-
-    Args:
-        first: `Embeddings.protocol` of one set.
-        second: Of the other.
-
-    Raises:
-        PathomixError: They differ; each difference is named.
-    """
-    names = sorted((set(first) | set(second)) - {"precision", "measured"})
-    different = [
-        f"{name}: {first.get(name)!r} and {second.get(name)!r}" for name in names if first.get(name) != second.get(name)
-    ]
-    if different:
-        raise PathomixError(
-            "embeddings were made in different ways",
-            offending=different,
-            remedy="embed both with the same checkpoint, settings and panel",
-        )
 
 
 class _ByToken:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pathomix.core.errors import PathomixError
-from pathomix.scgpt.embed import require_same_protocol
 from pathomix.scgpt.expression import linear_expression
+from pathomix.scgpt.protocol import require_same_protocol
 from pathomix.smoothing.encoders import FittedEncoder
 from pathomix.smoothing.files import PatientVectors, TrainedSmoother
 from pathomix.smoothing.train import smooth

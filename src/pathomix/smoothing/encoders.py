@@ -46,7 +46,7 @@ class FittedEncoder(Protocol):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """All that vectors depend on, JSON-serialisable: compared by `scgpt.embed.require_same_protocol`."""
+        """All that vectors depend on, JSON-serialisable: compared by `scgpt.protocol.require_same_protocol`."""
         ...
 
     def readable(self, genes: Sequence[str]) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from pathomix.core.files import file_digest, write_json
 from pathomix.core.parameters import filled
 from pathomix.core.provenance import Provenance
 from pathomix.core.tables import write_table
-from pathomix.scgpt.embed import require_same_protocol
+from pathomix.scgpt.protocol import require_same_protocol
 from pathomix.smoothing.cells import read_atlas
 from pathomix.smoothing.encoders import build_encoder, read_encoder, write_encoder
 from pathomix.smoothing.files import SMOOTHER_HISTORY, VALIDATION, TrainedSmoother, write_smoother

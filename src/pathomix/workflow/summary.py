@@ -160,7 +160,9 @@ class RunWatch(logging.Handler):
         after = duration(time.monotonic() - self._begin)
         lines = [f"pathomix: {'finished' if succeeded else 'stopped'} after {after}"]
         lines += _entry("ran", _counted(self.done))
-        lines += _entry("reused", f"{_jobs(self.reused)}: inputs, parameters and code as they were" if self.reused else "nothing")
+        lines += _entry(
+            "reused", f"{_jobs(self.reused)}: inputs, parameters and code as they were" if self.reused else "nothing"
+        )
         for failure in self.failures.values():
             lines += _entry("failed", f"{failure.rule}: read {' and '.join(failure.logs) or 'the log of Snakemake'}")
         left = Counter(self.planned) - self.done

@@ -1,4 +1,4 @@
-"""Gene groups and tiles in one attention: MCAT, SurvPath, and MMP where it computes what SurvPath does."""
+"""Gene groups and tiles in one attention: MCAT, SurvPath and MMP."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from checking import GoldenSet, Result, checker, torch_inputs
-from torch import Tensor, nn
+from torch import Tensor
 
 from pathomix.losses.discrete import discrete_risk, hazards_and_survival
 from pathomix.nn.mcat import MCAT
+from pathomix.nn.mmp import MMP
 from pathomix.nn.survpath import SurvPath
 
 
@@ -95,41 +96,34 @@ def survpath(golden: GoldenSet) -> Iterator[Result]:
                 yield golden.compare(f"out.{bag}.{name}", value, tolerance)
 
 
-# MMP's names of the modules it shares with SurvPath.
-_SHARED = {
-    "path_proj_net.": "wsi_projection_net.",
-    "coattn.0.": "cross_attender.",
-    "coattn.1.": "feed_forward.",
-    "coattn.2.": "layer_norm.",
-}
-
-
-@checker("mmp_coattn_survpath")
+@checker("mmp_coattn")
 def mmp(golden: GoldenSet) -> Iterator[Result]:
-    """The joint vector is SurvPath's, the classifier a single layer without bias."""
-    config, tolerance, weights = golden.config, golden.tolerance("abs"), golden.weights()
-    args = config["args"]
-    hidden, width = config["pathway_hidden"]
-    if args["modality"] != "survpath" or width != args["path_proj_dim"] or "path_proj_net.0.weight" not in weights:
+    """Both attention modes; prototypes have 2 d + 1 numbers (PANTHER) or d, which the weights show."""
+    tolerance, weights = golden.tolerance("abs"), golden.weights()
+    args = golden.config["args"]
+    hidden, width = golden.config["pathway_hidden"]
+    mode = args.get("modality", "full")
+    refused = {
+        f"attention mode {mode}": mode not in ("full", "survpath"),
+        f"pathway tokens of width {width}, prototypes of {args['path_proj_dim']}": width != args["path_proj_dim"],
+        "tokens with an appended embedding": args.get("append_embed", "none") != "none",
+        "a feed-forward network per token": bool(args.get("net_indiv")),
+        "prototypes that are not projected": "path_proj_net.0.weight" not in weights,
+    }
+    reasons = [reason for reason, met in refused.items() if met]
+    if reasons:
         for name in sorted(golden.tensors):
-            yield golden.unsupported(name, f"attention mode {args['modality']} with tokens of width {width}")
+            yield golden.unsupported(name, f"not implemented: {'; '.join(reasons)}")
         return
-    # PANTHER hands over 2 d + 1 numbers per prototype, other sources d.
     inputs = weights["path_proj_net.0.weight"].shape[1]
-    model = SurvPath(inputs, args["omic_sizes"], width, hidden, args["num_classes"], dropout=0.0)
-    model.to_logits = nn.Identity()
-    classifier = weights.pop("classifier.weight")
-    renamed = {}
-    for name, value in weights.items():
-        prefix = next((p for p in _SHARED if name.startswith(p)), "")
-        renamed[_SHARED.get(prefix, "") + name.removeprefix(prefix)] = value
-    model.load_state_dict(renamed)
+    model = MMP(inputs, args["omic_sizes"], width, hidden, args["num_classes"], mode)
+    model.load_state_dict(weights)
     model.eval()
-    genes, tiles = _genes(golden, args["omic_sizes"]), torch_inputs(golden, "in.x_path")
+    genes, prototypes = _genes(golden, args["omic_sizes"]), torch_inputs(golden, "in.x_path")
     with torch.no_grad():
-        scores = [model.scores(bag, genes[i : i + 1]) for i, bag in enumerate(tiles)]
-        yield golden.compare("out.logits", model(list(tiles), genes) @ classifier.T, tolerance)
+        scores = model.scores(prototypes, genes)
+        yield golden.compare("out.logits", model(prototypes, genes), tolerance)
         yield golden.compare("out.pathway_embeddings", model.sig_networks(genes), tolerance)
-    yield golden.compare("out.omic_attn_raw", torch.stack([s.pathways for s in scores]), tolerance)
-    yield golden.compare("out.cross_attn_raw", torch.stack([s.pathways_on_tiles for s in scores]), tolerance)
-    yield golden.compare("out.path_attn_raw", torch.stack([s.tiles_on_pathways for s in scores]), tolerance)
+    yield golden.compare("out.omic_attn_raw", scores.pathways, tolerance)
+    yield golden.compare("out.cross_attn_raw", scores.pathways_on_tiles, tolerance)
+    yield golden.compare("out.path_attn_raw", scores.tiles_on_pathways, tolerance)

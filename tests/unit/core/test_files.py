@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pathomix.core.files import atomic_path, content_key, file_digest, shard_of, write_json, write_text
+from pathomix.core.files import atomic_path, content_key, file_digest, shard_of, sweep, write_json, write_text
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -27,6 +27,23 @@ def test_the_temporary_name_keeps_the_suffix(tmp_path: Path) -> None:
         assert temporary.suffix == ".gz"
         assert temporary.parent == tmp_path
     assert (tmp_path / "table.tsv.gz").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_sweep_takes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
+    kept = [tmp_path / name for name in (
+        ".x.verified.json", "x.abcdefgh.writing.json", ".x.abcdefgh.json", ".slide.0123.partial", "x.svs.part",
+        "deep/.x.abcdefgh.writing.more.json", "deep/writing.json",
+    )]  # fmt: skip
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    names = ("table.parquet", "deep/expression.tsv.gz", "deep/er/Makefile", "a.b.json")
+    writers = [atomic_path(tmp_path / name) for name in names]
+    half = [writer.__enter__() for writer in writers]
+    assert sweep(tmp_path) == sorted(half)
+    assert not any(path.exists() for path in half)
+    assert all(path.exists() for path in kept)
+    assert sweep(tmp_path) == sweep(tmp_path / "absent") == []
 
 
 def test_json_is_independent_of_key_order_and_refuses_nan(tmp_path: Path) -> None:

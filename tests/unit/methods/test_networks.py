@@ -19,7 +19,19 @@ from pathomix.methods.per_task import balanced_accuracy
 from pathomix.survival.concordance import harrell_c
 
 PATHWAY = ["gene_mixer", "mcat", "mcat_bilinear", "survpath"]
-SLIDE = ["abmil_cat", "transmil", "transmil_cat", "gigapath_tuned", "gigapath_tuned_cat"]
+SLIDE = [
+    "clam",
+    "clam_mb",
+    "deep_sets",
+    "deep_sets_cat",
+    "deep_attn_misl",
+    "pathomic_fusion",
+    "abmil_cat",
+    "transmil",
+    "transmil_cat",
+    "gigapath_tuned",
+    "gigapath_tuned_cat",
+]
 NAMES = ["mlp", *PATHWAY, *SLIDE]
 Parts = Callable[..., tuple[Cases, Cases, Cases]]
 
@@ -73,7 +85,20 @@ def test_finds_nothing_where_nothing_is(
     assert 0.32 < accuracy < 0.68
 
 
-@pytest.mark.parametrize("name", ["mlp", "gene_mixer", "survpath", "mcat_bilinear", "transmil", "gigapath_tuned_cat"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlp",
+        "gene_mixer",
+        "survpath",
+        "mcat_bilinear",
+        "transmil",
+        "gigapath_tuned_cat",
+        "clam",
+        "deep_sets",
+        "deep_attn_misl",
+    ],
+)
 def test_same_seed_same_bytes(name: str, small: Cases, parts_of: Parts, configurations: dict) -> None:
     train, valid, _ = parts_of(small)
     stream = torch.random.get_rng_state()
@@ -105,7 +130,7 @@ def without(cases: Cases, expression: list[str], tiles: list[str]) -> Cases:
 @pytest.mark.parametrize(
     ("name", "lost"),
     [("mlp", "ab"), ("gene_mixer", "ab"), ("survpath", "abc"), ("mcat", "abc"), ("transmil", "ac"),
-     ("abmil_cat", "abc"), ("gigapath_tuned_cat", "abc")],
+     ("abmil_cat", "ac"), ("gigapath_tuned_cat", "ac")],
 )  # fmt: skip
 def test_missing_modalities(name: str, lost: str, small: Cases, parts_of: Parts, configurations: dict) -> None:
     train, valid, test = parts_of(small)
@@ -118,6 +143,22 @@ def test_missing_modalities(name: str, lost: str, small: Cases, parts_of: Parts,
     for predicted in model.predict(test).values():
         assert predicted.index[predicted.isna().all(axis=1)].tolist() == [names[letter] for letter in lost]
         assert predicted.notna().all(axis=1).sum() == len(test.ids) - len(lost)
+
+
+def test_a_patient_without_blocks_has_the_prediction_of_the_training_means(
+    small: Cases, parts_of: Parts, configurations: dict
+) -> None:
+    train, valid, test = parts_of(small)
+    gone, average = test.ids[0], test.ids[1]
+    table = small.expression.copy()  # type: ignore[union-attr]
+    known = pd.concat([train.expression, valid.expression])
+    table.loc[average] = known.mean().astype(np.float32)
+    bags = {**small.tiles.bags, gone: small.tiles.bags[average]}  # type: ignore[union-attr]
+    test = parts_of(without(replace(small, expression=table, tiles=type(small.tiles)(bags)), [gone], []))[2]  # type: ignore[call-arg]
+    model = build_method({**configurations["abmil_cat"], "epochs": 2}).fit(train, valid, tasks=("survival",), seed=0)
+    risk = model.predict(test)["survival"]["risk"]
+    assert risk[gone] == pytest.approx(risk[average], abs=1e-4)
+    assert risk.nunique() > 5
 
 
 @pytest.mark.parametrize("name", ["survpath", "transmil_cat", "gigapath_tuned_cat", "abmil_cat"])
@@ -141,7 +182,7 @@ def test_a_cohort_without_what_the_method_needs(name: str, small: Cases, parts_o
         build_method(configurations[name]).fit(*parts_of(bare)[:2], tasks=("survival",), seed=0)
 
 
-@pytest.mark.parametrize("name", ["abmil", "transmil", "survpath"])
+@pytest.mark.parametrize("name", ["abmil", "transmil", "survpath", "clam", "deep_attn_misl"])
 def test_stretches_change_memory_not_results(
     name: str, small: Cases, parts_of: Parts, configurations: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,12 +191,12 @@ def test_stretches_change_memory_not_results(
     if name == "transmil":
         still["attention_dropout"] = 0.0
     calls: list[int] = []
-    read = NetworkMethod._training_outputs
+    read = NetworkMethod.training_outputs
 
     def counted(self: NetworkMethod, forward: Callable, inputs: object, rows: np.ndarray) -> torch.Tensor:
         return read(self, lambda batch: calls.append(len(batch.tiles)) or forward(batch), inputs, rows)  # type: ignore[arg-type, func-returns-value]
 
-    monkeypatch.setattr(NetworkMethod, "_training_outputs", counted)
+    monkeypatch.setattr(NetworkMethod, "training_outputs", counted)
     states = []
     for most in (10**9, 60):
         method = build_method(still)

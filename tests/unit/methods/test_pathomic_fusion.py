@@ -242,10 +242,13 @@ def test_what_the_cohort_lacks(halves: Cases, parts_of: Parts) -> None:
     fails(replace(halves, vectors=broken), f"vectors are not finite: {patient};")
 
 
-def test_survival_only(halves: Cases, parts_of: Parts) -> None:
-    train, valid, _ = parts_of(halves)
-    with pytest.raises(PathomixError, match="pathomic_fusion has no head for subtype"):
-        PathomicFusionMethod(**SHORT).fit(train, valid, tasks=("subtype",), seed=0)
+def test_classes_have_logits_that_are_not_squashed(halves: Cases, parts_of: Parts) -> None:
+    train, valid, test = parts_of(halves)
+    model = PathomicFusionMethod(**SHORT).fit(train, valid, tasks=("survival", "subtype"), seed=0)
+    assert isinstance(model, PerTaskModel)
+    acts = {task: single.network.pathomic.act for task, single in model.models.items()}  # type: ignore[attr-defined]
+    assert acts == {"survival": "Sigmoid", "subtype": "none"}
+    assert model.predict(test)["subtype"].sum(axis=1).to_numpy() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pathomix.nn.mcat import MCAT, CoAttention, SmallBilinearFusion
+from pathomix.nn.mcat import MCAT, CoAttention
 
 SIZES = (3, 1, 5)
 
@@ -53,20 +53,3 @@ def test_both_modalities_matter(patients: tuple[list[torch.Tensor], torch.Tensor
     logits = model(bags, genes).logits
     assert not torch.allclose(model([bag + 1 for bag in bags], genes).logits, logits, atol=1e-5)
     assert not torch.allclose(model(bags, genes + 1).logits, logits, atol=1e-5)
-
-
-def test_bilinear_fusion_multiplies_with_the_ones_last() -> None:
-    torch.manual_seed(0)
-    fusion = SmallBilinearFusion(16, reduction=8).eval()
-    first, second = torch.randn(1, 16), torch.randn(1, 16)
-    both = torch.cat([first, second], dim=1)
-    gated = [
-        torch.relu(o[0](torch.sigmoid(z[0](both)) * torch.relu(h[0](vector))))[0]
-        for o, z, h, vector in (
-            (fusion.linear_o1, fusion.linear_z1, fusion.linear_h1, first),
-            (fusion.linear_o2, fusion.linear_z2, fusion.linear_h2, second),
-        )
-    ]
-    product = torch.outer(*(torch.cat([vector, torch.ones(1)]) for vector in gated)).flatten()
-    expected = torch.relu(fusion.encoder2[0](torch.relu(fusion.encoder1[0](product))))
-    assert torch.allclose(fusion(first, second)[0], expected, atol=1e-6)

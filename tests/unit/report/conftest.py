@@ -11,7 +11,8 @@ import pytest
 
 from pathomix.core.files import file_digest
 from pathomix.evaluate.study import evaluate_study
-from pathomix.report.figures import plot_forests, plot_kaplan_meier
+from pathomix.report.figures import plot_kaplan_meier
+from pathomix.report.forest import plot_forests
 from pathomix.report.page import Reproduction, StudyFiles, write_report
 from pathomix.report.tables import make_tables
 

@@ -14,7 +14,8 @@ from pathomix.evaluate.predictions import read_runs
 from pathomix.evaluate.risk_groups import risk_groups
 from pathomix.evaluate.schemas import SCORES
 from pathomix.evaluate.study import evaluate_study
-from pathomix.report.figures import plot_forests, plot_kaplan_meier
+from pathomix.report.figures import plot_kaplan_meier
+from pathomix.report.forest import plot_forests
 from pathomix.report.kaplan_meier import describe, kaplan_meier_figure
 from pathomix.report.layout import p_text
 from pathomix.report.style import HIGH, LOW, MUTED, method_looks

@@ -16,7 +16,8 @@ from pathomix.evaluate.leakage import LEAK_COLUMNS
 from pathomix.evaluate.metrics import METRICS
 from pathomix.evaluate.study import evaluate_study
 from pathomix.report.fidelity import write_profiles
-from pathomix.report.figures import plot_forests, plot_kaplan_meier
+from pathomix.report.figures import plot_kaplan_meier
+from pathomix.report.forest import plot_forests
 from pathomix.report.page import StudyFiles, installed_versions, read_quarantine, write_report
 from pathomix.report.tables import make_tables
 

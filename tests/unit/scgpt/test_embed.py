@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pathomix.core.errors import PathomixError
 from pathomix.scgpt.checkpoint import Checkpoint
-from pathomix.scgpt.embed import TOLERANCE, Embedder, require_same_protocol
+from pathomix.scgpt.embed import TOLERANCE, Embedder
 from pathomix.scgpt.parameters import embedding_settings
+from pathomix.scgpt.protocol import require_same_protocol
 from pathomix.scgpt.symbols import Names
 from pathomix.scgpt.tokens import KeyedDraws, collate, tokenise
 

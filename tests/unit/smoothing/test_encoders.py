@@ -12,8 +12,8 @@ import torch
 
 from pathomix.core.errors import PathomixError
 from pathomix.scgpt.checkpoint import write_random_checkpoint
-from pathomix.scgpt.embed import require_same_protocol
 from pathomix.scgpt.model import Sizes, random_model
+from pathomix.scgpt.protocol import require_same_protocol
 from pathomix.smoothing.cells import AtlasCells
 from pathomix.smoothing.encoders import FittedEncoder, build_encoder, read_encoder, write_encoder
 from pathomix.smoothing.registry import EXPRESSION_ENCODERS
