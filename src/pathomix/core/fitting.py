@@ -38,7 +38,8 @@ STEPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Steps, and the parts each may see beyond those that the model is fitted on.
 
 training: outcomes or targets. scaler: means, standard deviations, maxima. imputation: medians. gene_filter: features
-left out because they do not vary. vocabulary: category levels. survival_bins: edges of time intervals.
+left out because they do not vary. vocabulary: category levels, clusters of tiles. survival_bins: edges of time
+intervals.
 class_statistics: classes and their weights. sampler: strata of folds and batches. selection: early stopping, penalties,
 the epoch kept. risk_scale: scale on which late fusion adds risks, taken from patients its components had not seen.
 vectors: patients the model behind stored vectors was fitted or selected on. text_bins: intervals of the label texts;
