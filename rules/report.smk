@@ -67,7 +67,12 @@ rule make_tables:
         expand(
             f"{R}/tables/{{{{study}}}}/{{task}}.{{suffix}}",
             task=TASKS,
-            suffix=["csv", "md", "tex", "html"],
+            suffix=["csv", "md", "tex"],
+        ),
+        report(
+            expand(f"{R}/tables/{{{{study}}}}/{{task}}.html", task=TASKS),
+            category="Tables",
+            subcategory="{study}",
         ),
     log:
         f"{R}/logs/make_tables/{{study}}.log",
@@ -184,7 +189,7 @@ rule write_report:
     input:
         **plan.report.inputs(),
     output:
-        page=f"{R}/report/index.html",
+        page=report(f"{R}/report/index.html", category="Report"),
         crate=f"{R}/ro-crate-metadata.json",
     log:
         f"{R}/logs/write_report.log",
