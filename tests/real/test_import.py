@@ -185,7 +185,7 @@ def test_text_status_of_cbioportal(variant: Callable[..., Path], shared_data: Pa
         "cbio": {"path": "pathomicfusion/kirc_tcga_pan_can_atlas_2018_clinical_data.tsv.gz", "id": "Sample ID"},
     }
     survival = {"default_endpoint": "cbio", "non_positive": "quarantine", "endpoints": {"cbio": endpoint}}
-    changes = {"tables": tables, "survival": survival, "molecular": {}, "splits": {}}
+    changes = {"tables": tables, "survival": survival, "molecular": {}, "pathways": None, "splits": {}}
     table = load_cases(variant("porpoise_kirc", changes)).patients
     reference = pd.read_csv(shared_data / tables["cbio"]["path"], sep="\t", dtype=str).set_index("Patient ID")
     dead = reference["Overall Survival Status"].reindex(table.index) == "DECEASED"
