@@ -225,10 +225,14 @@ class Tuned:
         )
         whole = table.dropna()
         if not len(whole) or not table.shape[1]:
-            reasons = rows.dropna(subset="tuning_reason").drop_duplicates("step")
+            reasons = rows.dropna(subset="tuning_reason").drop_duplicates("step").groupby("tuning_reason", sort=False)
+            settings = {str(why): list(named["tuning_settings"]) for why, named in reasons}
             raise PathomixError(
                 f"none of {len(self.candidates)} candidates could be scored in the inner folds",
-                offending=[f"{r.tuning_settings} ({r.tuning_reason})" for r in reasons.itertuples()],
+                offending=[
+                    why if len(named) == len(self.candidates) else f"{', '.join(named)} ({why})"
+                    for why, named in settings.items()
+                ],
                 remedy="correct `tuning.grid` or the inner splits, or leave the task out for this cohort",
             )
         means = {task: whole.loc[:, [task]].mean(axis="columns") for task in tasks if task in whole.columns}
