@@ -84,8 +84,6 @@ class SlideNetwork(TileNetwork):
     def __init__(self, settings: SlideSettings) -> None:
         super().__init__(settings)
         self.blocks = settings.blocks
-        if self.blocks:
-            self.modality = "tile features and feature blocks"
 
     def molecular(self, train: Cases) -> Molecular | None:
         """See `NetworkMethod.molecular`."""

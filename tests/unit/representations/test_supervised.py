@@ -52,13 +52,16 @@ def test_a_foreign_cohort_brings_its_own_statistics_and_may_lack_few_genes(fitte
         model.embed(few, foreign=few)
 
 
-def test_patients_without_what_it_reads_are_named(fitted):
+def test_patients_without_tiles_are_named_and_those_without_blocks_read_as_the_mean(fitted, planted):
     _, model, (_, _, test) = fitted
-    gone = test.ids[0]
-    less = replace(test, expression=test.expression.drop(index=gone))
-    embedding = model.embed(less)
-    assert embedding.missing == {gone: "no tile features and feature blocks"}
-    assert gone not in embedding.vectors["general"].index
+    unmeasured, gone = test.ids[:2]
+    bags = {name: bag for name, bag in test.tiles.bags.items() if name != gone}
+    expression = test.expression.drop(index=unmeasured)
+    embedding = model.embed(replace(test, expression=expression, tiles=planted.MemoryTiles(bags)))
+    assert embedding.missing == {gone: "no tile features"}
+    vectors, whole = embedding.vectors["general"], model.embed(test).vectors["general"]
+    assert gone not in vectors.index and np.isfinite(vectors.to_numpy()).all()
+    assert not np.allclose(vectors.loc[unmeasured], whole.loc[unmeasured])
 
 
 def test_images_alone_and_the_other_task(planted, tmp_path):
