@@ -12,8 +12,10 @@ from tests.workflow.conftest import Snakemake, planned
 
 CONFIG = ("--configfile", "tests/workflow/config.yaml")
 SLIDE_CONE = {"segment_tissue", "cut_tiles", "embed_tiles", "index_features"}
-VECTOR_CONE = {"train_representation", "embed_cohort", "explain_representation", "draw_heatmaps"}
-REPORT_CONE = {"evaluate_study", "make_tables", "plot_kaplan_meier", "plot_forest", "write_report", "all"}
+VECTOR_CONE = {"train_representation", "embed_cohort", "explain_representation", "plot_attribution", "draw_heatmaps"}
+TABLE_CONE = {"evaluate_study", "make_tables", "write_profiles", "write_report", "all"}
+REPORT_CONE = TABLE_CONE | {"plot_kaplan_meier", "plot_forest", "plot_calibration"}
+FIT_CONE = {"fit_method", "plot_training"}
 
 
 def dry_run(snakemake: Snakemake) -> dict[str, int]:
@@ -57,7 +59,7 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
     finally:
         path.write_text(before)
     pictures = {"contact_sheet", "probe_site", "plot_balance"}
-    assert set(plan) == SLIDE_CONE | REPORT_CONE | VECTOR_CONE | pictures | {"cut_regions", "fit_method"}
+    assert set(plan) == SLIDE_CONE | REPORT_CONE | VECTOR_CONE | pictures | {"cut_regions"} | FIT_CONE
     # abmil and late_fusion, four probes of sim_a, one of the union, Path-GPTomic on tiles and on regions
     assert plan["fit_method"] == 9, "only the rows that read tiles or regions"
 
@@ -65,7 +67,7 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
 @pytest.mark.parametrize(
     ("old", "new", "rules", "fits"),
     [
-        ("method: s_mlp, blocks", "method: snn, blocks", {"fit_method"} | REPORT_CONE, 1),
+        ("method: s_mlp, blocks", "method: snn, blocks", FIT_CONE | REPORT_CONE, 1),
         ("bootstrap: 200", "bootstrap: 201", REPORT_CONE, 0),
         (
             "folds: 3",
@@ -76,22 +78,22 @@ def test_a_constant_in_the_tissue_code_reruns_the_slide_cone_only(finished: tupl
                 "draw_splits",
                 "simulate_oracle",
                 "write_texts",
-                "fit_method",
+                *FIT_CONE,
                 "plot_balance",
             }
             | VECTOR_CONE
             | REPORT_CONE,
             None,
         ),
-        ("gene_latent: 4", "gene_latent: 5", VECTOR_CONE | {"fit_method"} | REPORT_CONE, 4),
-        ("width: 32", "width: 33", {"write_texts", "fit_method"} | VECTOR_CONE | REPORT_CONE, 4),
+        ("gene_latent: 4", "gene_latent: 5", VECTOR_CONE | FIT_CONE | REPORT_CONE, 4),
+        ("width: 32", "width: 33", {"write_texts"} | FIT_CONE | VECTOR_CONE | REPORT_CONE, 4),
         (
             "pure_cells: 16, epochs: 2",
             "pure_cells: 16, epochs: 3",
-            {"train_smoother", "smooth_expression", "plot_smoothing", "plot_balance", "fit_method"} | REPORT_CONE,
+            {"train_smoother", "smooth_expression", "plot_smoothing", "plot_balance"} | FIT_CONE | REPORT_CONE,
             2,
         ),
-        ("slide_vector: {method: probe", "slide_vector: {penalty: 2, method: probe", {"fit_method"} | REPORT_CONE, 1),
+        ("slide_vector: {method: probe", "slide_vector: {penalty: 2, method: probe", FIT_CONE | REPORT_CONE, 1),
     ],
 )
 def test_a_configuration_key_reruns_what_reads_it(
