@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from pathomix.nn.joint_classifier import JointClassifier, JointFusion
-
-
-def segment_softmax(scores: Tensor, segment: Tensor, segments: int) -> Tensor:
-    """Softmax of `scores` [t] within each segment; `segment` [t] numbers them 0..segments-1."""
-    top = scores.new_full((segments,), -torch.inf).scatter_reduce(0, segment, scores.detach(), "amax")
-    weights = (scores - top[segment]).exp()
-    total = scores.new_zeros(segments).index_add(0, segment, weights)
-    return weights / total[segment]
+from pathomix.nn.segments import segment_softmax, segment_sum
 
 
 class GatedAttention(nn.Module):
@@ -91,5 +83,5 @@ class ABMIL(JointClassifier):
         hidden = self.attention_net[2](self.attention_net[1](self.attention_net[0](tiles)))
         scores = self.attention_net[3](hidden)
         weights = segment_softmax(scores, bag, bags)
-        pooled = hidden.new_zeros(bags, hidden.shape[1]).index_add(0, bag, weights[:, None] * hidden)
+        pooled = segment_sum(weights[:, None] * hidden, bag, bags)
         return ABMILOutput(self.logits(self.rho(pooled), omic), scores)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pathomix.nn.abmil import GatedAttention, segment_softmax
+from pathomix.nn.abmil import GatedAttention
+from pathomix.nn.segments import segment_softmax, segment_sum
 
 Branches = Literal["sb", "mb"]
 
@@ -90,7 +91,7 @@ class CLAM(nn.Module):
         hidden = self.attention_net[:3](tiles)
         scores = self.attention_net[3](hidden).reshape(len(hidden), self.branches).T
         weights = torch.stack([segment_softmax(branch, bag, bags) for branch in scores])
-        pooled = [hidden.new_zeros(bags, hidden.shape[1]).index_add(0, bag, w[:, None] * hidden) for w in weights]
+        pooled = [segment_sum(w[:, None] * hidden, bag, bags) for w in weights]
         features = torch.stack(pooled, dim=1)
         if isinstance(self.classifiers, nn.Linear):
             logits = self.classifiers(features[:, 0])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pathomix.nn.abmil import GatedAttention
 from pathomix.nn.joint_classifier import JointClassifier, JointFusion
+from pathomix.nn.segments import segment_mean
 
 
 class DeepAttnMISLOutput(NamedTuple):
@@ -79,9 +80,7 @@ class DeepAttnMISL(JointClassifier):
         means = []
         for number, phi in enumerate(self.phis):
             rows = (cluster == number).nonzero().squeeze(1)
-            hidden, owner = phi(tiles[rows]), bag[rows]
-            total = hidden.new_zeros(bags, hidden.shape[1]).index_add(0, owner, hidden)
-            means.append(total / owner.bincount(minlength=bags).clamp(min=1)[:, None])
+            means.append(segment_mean(phi(tiles[rows]), bag[rows], bags))
         tokens = self.attention_net[:3](torch.stack(means, dim=1))
         scores = self.attention_net[3](tokens)
         pooled = (torch.softmax(scores, dim=1)[:, :, None] * tokens).sum(dim=1)

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from pathomix.nn.joint_classifier import JointClassifier, JointFusion
+from pathomix.nn.segments import segment_mean, segment_sum
 
 Pooling = Literal["sum", "mean"]
 
@@ -57,7 +58,5 @@ class DeepSets(JointClassifier):
             omic: [bags, omic_dim] where the model was built with `omic_dim`.
         """
         hidden = self.phi(tiles)
-        total = hidden.new_zeros(bags, hidden.shape[1]).index_add(0, bag, hidden)
-        if self.pooling == "mean":
-            total = total / bag.bincount(minlength=bags).clamp(min=1)[:, None]
-        return self.logits(self.rho(total), omic)
+        pool = segment_mean if self.pooling == "mean" else segment_sum
+        return self.logits(self.rho(pool(hidden, bag, bags)), omic)

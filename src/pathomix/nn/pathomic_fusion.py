@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pathomix.core.errors import PathomixError
-from pathomix.nn.abmil import GatedAttention, segment_softmax
+from pathomix.nn.abmil import GatedAttention
+from pathomix.nn.segments import segment_softmax, segment_sum
 from pathomix.nn.snn import Activation, PathomicSNN, init_max
 
 
@@ -170,4 +171,4 @@ class PooledTiles(nn.Module):
         """Vectors [bags, out] of tiles [t, input_dim]; `bag` [t] is the number 0..bags-1 of each tile's bag."""
         hidden = self.embedding(tiles)
         weights = segment_softmax(self.attention(hidden), bag, bags)
-        return self.projection(hidden.new_zeros(bags, hidden.shape[1]).index_add(0, bag, weights[:, None] * hidden))
+        return self.projection(segment_sum(weights[:, None] * hidden, bag, bags))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pathomix.nn.pathway_networks import PathwayNetworks
+from pathomix.nn.segments import segment_mean
 
 
 class Scores(NamedTuple):
@@ -121,8 +122,7 @@ class SurvPath(nn.Module):
         few, many = (self.layer_norm(self.feed_forward(tokens)) for tokens in (few, many))
         counts = torch.tensor(sizes, device=many.device)
         owner = torch.repeat_interleave(torch.arange(len(sizes), device=many.device), counts)
-        sums = many.new_zeros(len(sizes), many.shape[1]).index_add(0, owner, many)
-        return torch.cat([few.mean(dim=1), sums / counts[:, None]], dim=1)
+        return torch.cat([few.mean(dim=1), segment_mean(many, owner, len(sizes))], dim=1)
 
     def scores(self, bag: Tensor, genes: Tensor) -> Scores:
         """Attention of one patient: tiles [n, input_dim] and expression [1, sum(sizes)]."""

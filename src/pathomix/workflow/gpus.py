@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pathomix.methods.registry import METHODS
 from pathomix.representations.registry import REPRESENTATIONS
 from pathomix.smoothing.registry import EXPRESSION_ENCODERS
+from pathomix.workflow.settings import parameters_of
 
 _ENGINE = ("pathomix.slides.engine.parameters", "EngineParameters")
 
@@ -62,7 +62,6 @@ class GpuPlan:
         return int(device != "cpu")
 
 
-@cache
 def default_of(source: Path, module: str, name: str, field: str) -> str | None:
     """Default of a dataclass's field, read without importing it: a text, or the expression if it is none.
 
@@ -73,28 +72,12 @@ def default_of(source: Path, module: str, name: str, field: str) -> str | None:
         field: Name of the field, the class's own or one it inherits.
 
     Returns:
-        None where there is no such field, or one without a default.
+        None where there is no such class or field, or one without a default.
     """
-    tree = ast.parse(source.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    imported = {
-        alias.asname or alias.name: (statement.module or "", alias.name)
-        for statement in tree.body
-        if isinstance(statement, ast.ImportFrom)
-        for alias in statement.names
-    }
-    if name not in classes:
+    try:
+        default = parameters_of(source, module, name).get(field)
+    except LookupError:
         return None
-    for statement in classes[name].body:
-        if isinstance(statement, ast.AnnAssign) and statement.value and ast.unparse(statement.target) == field:
-            return (
-                str(statement.value.value)
-                if isinstance(statement.value, ast.Constant)
-                else ast.unparse(statement.value)
-            )
-    for base in classes[name].bases:
-        where, original = imported.get(ast.unparse(base), (module, ast.unparse(base)))
-        found = default_of(source, where, original, field) if where.startswith("pathomix.") else None
-        if found is not None:
-            return found
-    return None
+    if default is None:
+        return None
+    return str(default.value) if isinstance(default, ast.Constant) else ast.unparse(default)

@@ -245,17 +245,17 @@ class Plan:
         representation, source = method["representation"], method.get("source", cohort)
         scheme = self.studies[entry["study"]]["scheme"]
         runs = f"{self.results}/runs/{entry['study']}/{entry['method']}/{cohort}/{scheme}"
-        folder = f"{self.results}/representations/{representation}/{source}"
         others = [seed for seed in self.seeds(entry["study"], entry["method"]) if seed != entry["seed"]]
+        (models,) = self.vectors.models(method, cohort, scheme, [entry["seed"]])
         return Explained(
             representation,
-            f"{folder}/{scheme}-seed{entry['seed']}.parquet",
+            models,
             f"{runs}.parquet",
             f"{runs}-{entry['fold']}/seed{entry['seed']}",
             f"{self.results}/splits/{cohort}/{scheme}.parquet",
             self.vectors.prompts(representation, cohort, scheme),
             self.vectors.foreign(source, cohort),
-            [f"{folder}/{scheme}-seed{seed}.parquet" for seed in others],
+            self.vectors.models(method, cohort, scheme, others),
             [f"{runs}-{entry['fold']}/seed{seed}" for seed in others],
             entry,
         )
@@ -302,14 +302,13 @@ class Plan:
 
     def trained_by(self, study: str, cohort: str) -> dict[str, list[str]]:
         """Indices of the representations that rows of a study read, one per seed."""
-        found: dict[str, list[str]] = {}
-        for name in self.studies[study]["methods"]:
-            row = self.methods[name]
-            if "representation" in row:
-                folder = f"{self.results}/representations/{row['representation']}/{row.get('source', cohort)}"
-                scheme = self.studies[study]["scheme"]
-                found[name] = [f"{folder}/{scheme}-seed{seed}.parquet" for seed in self.seeds(study, name)]
-        return found
+        rows = {name: self.methods[name] for name in self.studies[study]["methods"]}
+        scheme = self.studies[study]["scheme"]
+        return {
+            name: self.vectors.models(row, cohort, scheme, self.seeds(study, name))
+            for name, row in rows.items()
+            if "representation" in row
+        }
 
     def tuning_caption(self, study: str) -> str:
         """How the rows of a study were tuned, in words; empty where none was."""

@@ -1,4 +1,4 @@
-"""Names of the parameters a component accepts, read from its dataclass without importing it.
+"""The parameters a component accepts, read from its dataclass without importing it.
 
 The runner environment has no torch; still a misspelt parameter has to be refused before the first job.
 """
@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pathomix.core.errors import PathomixError
 
 
-def parameter_names(source: Path, module: str, name: str) -> set[str]:
+@cache
+def parameters_of(source: Path, module: str, name: str) -> Mapping[str, ast.expr | None]:
     """Annotated fields of class `name` in `module` and of the classes of the package it inherits from.
 
     Args:
         source: The folder that holds the package.
         module: Dotted module name.
         name: Name of the class.
+
+    Returns:
+        Field to its default as written; None where it has none.
 
     Raises:
         LookupError: There is no such class.
@@ -34,16 +39,20 @@ def parameter_names(source: Path, module: str, name: str) -> set[str]:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    names = {
-        statement.target.id
-        for statement in classes[name].body
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-    }
-    for base in classes[name].bases:
+    fields: dict[str, ast.expr | None] = {}
+    for base in reversed(classes[name].bases):
         if isinstance(base, ast.Name):
             where, original = origin.get(base.id, (module, base.id))
-            names |= parameter_names(source, where, original)
-    return names
+            fields |= parameters_of(source, where, original)
+    for statement in classes[name].body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            fields[statement.target.id] = statement.value
+    return fields
+
+
+def parameter_names(source: Path, module: str, name: str) -> set[str]:
+    """Names of the fields; see `parameters_of`."""
+    return set(parameters_of(source, module, name))
 
 
 def check_parameters(given: Mapping[str, Any], known: Iterable[str], key: str) -> None:

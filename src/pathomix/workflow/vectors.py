@@ -112,6 +112,11 @@ class VectorPlan:
         folder = f"{self._results}/embeddings/{entry['representation']}/{source}/{cohort}"
         return [f"{folder}/{scheme}-seed{seed}.h5ad" for seed in seeds]
 
+    def models(self, entry: Mapping[str, Any], cohort: str, scheme: str, seeds: Iterable[int]) -> list[str]:
+        """Indices of the models behind those vectors, one per seed."""
+        folder = f"{self._results}/representations/{entry['representation']}/{entry.get('source', cohort)}"
+        return [f"{folder}/{scheme}-seed{seed}.parquet" for seed in seeds]
+
     def code(self, script: str, representation: str) -> str:
         """Digest of a script, the representation it loads and the slide encoder below it."""
         modules = {
