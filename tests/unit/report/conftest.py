@@ -25,7 +25,7 @@ COMMAND = "snakemake --cores 2 --configfile config/small.yaml"
 
 
 class Reader(HTMLParser):
-    """Collects ids, references and unclosed tags."""
+    """Collects ids, references, alternative texts and unclosed tags."""
 
     VOID = frozenset({"meta", "img", "br", "link", "input", "hr"})
 
@@ -34,6 +34,7 @@ class Reader(HTMLParser):
         self.ids: list[str] = []
         self.links: list[str] = []
         self.sources: list[str] = []
+        self.alts: list[str] = []
         self.tags: list[str] = []
         self.open: list[str] = []
         self.feed(text)
@@ -46,6 +47,8 @@ class Reader(HTMLParser):
         self.ids += [values["id"]] if "id" in values else []
         self.links += [values["href"]] if "href" in values else []
         self.sources += [values[name] for name in ("src", "srcset", "data", "action", "poster") if name in values]
+        if tag == "img":
+            self.alts.append(values.get("alt", ""))
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag

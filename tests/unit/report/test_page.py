@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import pytest
 
@@ -22,35 +21,6 @@ from pathomix.report.page import StudyFiles, installed_versions, read_quarantine
 from pathomix.report.tables import make_tables
 
 CONFIG = {"title": "Demo <b>", "studies": {"demo": {"title": "First study"}}, "evaluation": {"bootstrap": 100}}
-
-
-class Reader(HTMLParser):
-    """Collects ids, references and unclosed tags."""
-
-    VOID = frozenset({"meta", "img", "br", "link", "input", "hr"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.sources: list[str] = []
-        self.alts: list[str] = []
-        self.tags: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        values = dict(attrs)
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.ids += [values["id"]] if "id" in values else []
-        self.links += [values["href"]] if "href" in values else []
-        self.sources += [values["src"]] if "src" in values else []
-        if tag == "img":
-            self.alts.append(values.get("alt", ""))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +57,8 @@ def page(built):
     return output.read_text(encoding="utf-8")
 
 
-def test_one_file_that_loads_nothing_and_whose_anchors_resolve(page):
-    reader = Reader()
-    reader.feed(page)
+def test_one_file_that_loads_nothing_and_whose_anchors_resolve(page, reader_of):
+    reader = reader_of(page)
     assert reader.open == [] and len(reader.ids) == len(set(reader.ids))
     assert {link for link in reader.links if link[1:] not in reader.ids} == set()
     assert all(link.startswith("#") for link in reader.links)
@@ -97,10 +66,9 @@ def test_one_file_that_loads_nothing_and_whose_anchors_resolve(page):
     assert not re.search(r"https?://|//cdn|@import|url\(", page) and "script" not in reader.tags
 
 
-def test_it_holds_every_figure_whole_with_an_alternative_text(built, page):
+def test_it_holds_every_figure_whole_with_an_alternative_text(built, page, reader_of):
     results, *_ = built
-    reader = Reader()
-    reader.feed(page)
+    reader = reader_of(page)
     inside = {base64.b64decode(source.split(",", 1)[1]) for source in reader.sources}
     assert inside == {path.read_bytes() for path in (results / "figures/demo").glob("*.png")}
     assert all(reader.alts) and len(reader.alts) == 4
@@ -123,7 +91,7 @@ def test_quarantine_oracle_configuration_versions_and_titles_are_there_and_escap
     assert "<li>python<span>3.11</span></li>" in page and "First study</h2>" in page
 
 
-def test_rows_left_out_and_profiles_are_told(built, tmp_path):
+def test_rows_left_out_and_profiles_are_told(built, tmp_path, reader_of):
     results, study, *_ = built
     write_profiles(tmp_path)
     output = results / "report/more.html"
@@ -149,8 +117,7 @@ def test_rows_left_out_and_profiles_are_told(built, tmp_path):
     assert "<strong>titan</strong>: slide encoder titan has no copy at &lt;nowhere&gt;." in page
     assert '<th scope="row">ModalTune</th><td>residual_mode</td><td>released</td><td>single</td><td>single</td>' in page
     assert '<th scope="row">Path-GPTomic</th><td>unit</td><td>-</td><td>region</td><td>patient</td>' in page
-    reader = Reader()
-    reader.feed(page)
+    reader = reader_of(page)
     assert {"smoothing-demo-forest-survival", "slides-demo-forest-survival"} <= set(reader.ids)
     assert (
         '<tr><td>demo</td><th scope="row">released</th><td>north</td><td>scaler</td><td>standardise_on=all</td>'
