@@ -95,7 +95,8 @@ class DynamicAuc:
             own = weighted[cases]
             top = np.einsum("cb,cb->b", self._below(passed, controls, dying[cases]), own)
             bottom = own.sum(axis=0) * passed[-1]
-            np.divide(top, bottom, out=row, where=bottom > 0)
+            # The two sums add in different orders: where every control lies below, rounding may put top above bottom.
+            np.divide(np.minimum(top, bottom), bottom, out=row, where=bottom > 0)
         return result
 
     def _below(self, passed: Counts, controls: NDArray[np.intp], cases: NDArray[np.intp]) -> Counts:
