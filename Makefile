@@ -31,7 +31,7 @@ test-slurm: $(RULES)/.ready-dev $(RUNNER)/.ready
 	@$(RULES)/bin/python -m pytest -q -rs tests/slurm
 
 test-all: $(RULES)/.ready-dev $(RUNNER)/.ready
-	@$(RULES)/bin/python -m pytest -q
+	@$(RULES)/bin/python -m pytest -q --hypothesis-profile searching
 
 docs: $(RULES)/.ready-dev
 	@$(RULES)/bin/python -m sphinx -E -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html

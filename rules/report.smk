@@ -220,4 +220,4 @@ rule write_report:
         " {params.probes} --leaks {input.leaks:q}"
         " --quarantine {input.quarantines:q} --oracle {input.oracles:q}"
         " --published {input.published:q} --sources {params.sources:q} --command {params.command:q}"
-        " --crate {output.crate:q} --output {output.page:q} > {log:q} 2>&1"
+        " --locks {input.locks:q} --crate {output.crate:q} --output {output.page:q} > {log:q} 2>&1"

@@ -5,6 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The quick tests see the same samples every time; `make test-all` looks at new ones.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("searching", print_blob=True)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,14 +10,14 @@ from pathomix.core import script
 
 def main(options: argparse.Namespace) -> None:
     """Write the page and its machine-readable twin."""
-    from pathomix.report.page import Reproduction, StudyFiles, installed_versions, write_report
+    from pathomix.report.page import Reproduction, StudyFiles, versions, write_report
 
     write_report(
         [StudyFiles(name, *map(Path, places)) for name, *places in options.study],
         options.config,
         options.quarantine,
         options.oracle,
-        installed_versions(),
+        versions(options.locks),
         options.output,
         left_out=options.left_out,
         profiles=options.profiles,
@@ -56,6 +56,7 @@ if __name__ == "__main__":
         metavar="KIND FIGURE",
         help="figures (PNG) of one kind: splits, slides, smoothing (repeatable)",
     )
+    arguments.add_argument("--locks", nargs="+", type=Path, required=True, help="locks every environment is made from")
     arguments.add_argument("--published", nargs="*", type=Path, default=[], help="files of published values")
     arguments.add_argument(
         "--sources",

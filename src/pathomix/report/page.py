@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -222,14 +223,26 @@ def _facts(studies: Sequence[Study]) -> dict[str, int]:
     return {"cohorts": len(largest), "patients": sum(largest.values()), "methods": len(methods)}
 
 
-def installed_versions() -> dict[str, str]:
-    """Python and the packages that decide numbers, as installed here."""
+def versions(locks: Sequence[Path]) -> dict[str, str]:
+    """Python and the packages that decide numbers, as installed here, or as pinned for other rules.
+
+    Args:
+        locks: The locks every environment is made from, `name==version` lines.
+
+    Raises:
+        PathomixError: A package is neither installed nor in a lock.
+    """
+    lines = [line for lock in locks for line in lock.read_text(encoding="utf-8").splitlines()]
+    pins = dict(line.lower().split("==", 1) for line in lines if re.fullmatch(r"[\w.-]+==\S+", line))
     found = {"python": platform.python_version(), "pathomix": __version__}
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not in this environment"
+            if package not in pins:
+                fact, remedy = "no lock pins a package the page names", "write the locks again: make lock"
+                raise PathomixError(fact, offending=[package], remedy=remedy) from None
+            found[package] = pins[package]
     return found
 
 

@@ -165,6 +165,7 @@ class Report:
             "figures": [figure for study in studies for figure in self.figures(study)],
             **self.galleries(),
             "published": self.published,
+            "locks": ["locks/rules.txt", "locks/runner.txt"],
             "probes": self.site_probes(),
             "leaks": [f"{r}/evaluation/{study}/declared_leaks.tsv" for study in studies],
             "scores": [f"{r}/evaluation/{study}/scores.parquet" for study in studies],

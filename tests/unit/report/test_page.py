@@ -7,7 +7,9 @@ import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 
+import numpy as np
 import pytest
 
 from pathomix.core.errors import PathomixError
@@ -17,7 +19,7 @@ from pathomix.evaluate.study import evaluate_study
 from pathomix.report.fidelity import write_profiles
 from pathomix.report.figures import plot_kaplan_meier
 from pathomix.report.forest import plot_forests
-from pathomix.report.page import StudyFiles, installed_versions, read_quarantine, write_report
+from pathomix.report.page import StudyFiles, read_quarantine, versions, write_report
 from pathomix.report.tables import make_tables
 
 CONFIG = {"title": "Demo <b>", "studies": {"demo": {"title": "First study"}}, "evaluation": {"bootstrap": 100}}
@@ -161,10 +163,23 @@ def test_a_study_without_its_tables_is_refused(built, tmp_path):
         write_report([missing], CONFIG, [], [], {}, tmp_path / "report/index.html")
 
 
-def test_versions_name_what_decides_numbers():
-    found = installed_versions()
+def test_versions_are_those_installed_and_the_pin_of_a_package_of_another_environment(root, tmp_path, monkeypatch):
+    locks = [root / "locks/rules.txt", root / "locks/runner.txt"]
+    found = versions(locks)
     assert {"python", "pathomix", "numpy", "lifelines", "torch"} <= set(found)
-    assert found["numpy"][0].isdigit()
+    assert found["numpy"] == np.__version__
+    installed = metadata.version
+
+    def without_torch(name: str) -> str:
+        if name in {"torch", "snakemake", "jinja2"}:
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr("pathomix.report.page.metadata.version", without_torch)
+    assert versions(locks) == found
+    (tmp_path / "lock.txt").write_text("# torch==1\nnumpy==1.0\n", encoding="utf-8")
+    with pytest.raises(PathomixError, match=r"no lock pins a package.*torch.*make lock"):
+        versions([tmp_path / "lock.txt"])
 
 
 def test_the_script_writes_the_page(built, root):
@@ -173,6 +188,7 @@ def test_the_script_writes_the_page(built, root):
     command += ["--study", "demo", str(study.tables), str(study.figures), str(study.scores)]
     command += ["--quarantine", *map(str, lists), "--output", str(results / "report/script.html")]
     command += ["--published", str(root / "resources/published/modaltune.csv"), "--command", "snakemake --cores 3"]
+    command += ["--locks", str(root / "locks/rules.txt"), str(root / "locks/runner.txt")]
     command += ["--sources", str(root / "config/cohorts"), "--crate", str(results / "ro-crate-metadata.json")]
     subprocess.run(command, check=True, env={"PYTHONPATH": str(root / "src"), "PATH": ""}, capture_output=True)
     text = (results / "report/script.html").read_text(encoding="utf-8")
