@@ -57,6 +57,7 @@ include: "rules/report.smk"
 
 
 onstart:
+    check_folder(executor_name(), os.getcwd())
     # Temporary files of writers that were killed; nobody else writes here while this run holds the lock.
     for folder in (R, plan.acquisition.folder, plan.cohorts.locks):
         sweep(folder)

@@ -14,7 +14,7 @@ from pathomix.acquire.weights import read_registry
 from pathomix.core.files import file_digest, sweep
 from pathomix.workflow.cohorts import COHORT_FILES
 from pathomix.workflow.digest import RECORD
-from pathomix.workflow.needs import check_weights, weight_targets
+from pathomix.workflow.needs import check_folder, check_weights, weight_targets
 from pathomix.workflow.plan import ORACLES, Plan, as_json
 from pathomix.workflow.summary import LOGGER, watch
 
@@ -38,6 +38,11 @@ def folders(files):
 def memory(megabytes):
     """Memory that grows with each attempt of a job."""
     return lambda wildcards, attempt: megabytes * attempt
+
+
+def executor_name():
+    """Name of Snakemake's executor plug-in, None in a dry-run."""
+    return workflow.executor_plugin and workflow.executor_plugin.name
 
 
 def run_command():
