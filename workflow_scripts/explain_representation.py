@@ -91,8 +91,7 @@ def _scalars(options: argparse.Namespace, folder: Path | None, labels: list[Path
     texts = StoredTexts(labels, options.fold) if labels else None
 
     def of(model: FittedModalTune, patient: str) -> list[Scalar]:
-        width = model.owner.settings.output_dim
-        found = probe_scalars(*probe, options.token, width) if probe else []
+        found = probe_scalars(*probe, options.token, model.width) if probe else []
         return found + (text_scalars(model, texts, patient) if texts and patient in texts.patient_ids else [])
 
     return of

@@ -77,10 +77,10 @@ NEW_STUDY = """  twins:
     tasks: [survival]
     kaplan_meier: clinical
 """
-RULE = "threads: {}\n    resources:\n        mem_mb=memory({}),\n        runtime={},\n    params:\n        code=lambda"
+RULE = "threads: {}\n    resources:\n        mem_mb=memory({}),\n        runtime={},\n        gpu=lambda"
 COLOURED = {
     "contact_sheet": 2, "draw_splits": 1, "plot_balance": 1, "plot_forest": 4, "plot_kaplan_meier": 4,
-    "plot_smoothing": 1,
+    "plot_smoothing": 1, "plot_calibration": 4, "plot_training": 4, "plot_attribution": 1,
 }  # fmt: skip
 EDITS = [
     Edit("a comment", ((COX, "def cox_loss(", "# why it is so\ndef cox_loss("),)),
@@ -115,7 +115,8 @@ EDITS = [
     Edit("more bootstrap draws", ((CONFIG, "bootstrap: 200", "bootstrap: 201"),),
          {"evaluate_study": 4}, "parameters.bootstrap: 200 → 201"),
     Edit("a row renamed", ((CONFIG, "s_mlp: {method", "s_mlp: {label: S-MLP, method"),),
-         {"make_tables": 1, "plot_forest": 1, "plot_kaplan_meier": 1}, "s_mlp.label: s_mlp → S-MLP"),
+         {"make_tables": 1, "plot_forest": 1, "plot_kaplan_meier": 1, "plot_calibration": 1, "plot_training": 1},
+         "s_mlp.label: s_mlp → S-MLP"),
     Edit("one more slide", ((LOCK, "", "a\tb\tc\t1\tSIM-A\tSIMU-A4-0002\td\te\tPrimary Tumor\n"),),
          {"build_cohort": 1, "fetch_slides": 1}, f"the content of input {LOCK} changed"),
     Edit("one slide replaced by its archive", ((LOCK, "bec3237f1085ef22", "0ec3237f1085ef22"),),
@@ -126,16 +127,18 @@ EDITS = [
          (("src/pathomix/methods/again.py", "", like("src/pathomix/methods/clinical.py")),
           ("src/pathomix/methods/registry.py", '    "abmil"',
            '    "again": "pathomix.methods.again:Clinical",\n    "abmil"'),
-          (CONFIG, "  ridge_genes: {", "  again: {method: again}\n  ridge_genes: {"),
+          (CONFIG, "\nstudies:\n", "\n  again: {method: again}\n\nstudies:\n"),
           (CONFIG, "[clinical, ridge_genes, s_mlp", "[clinical, again, ridge_genes, s_mlp")),
-         {"fit_method": 1, "evaluate_study": 1}, "runs/small/again/sim_a/cv.parquet is not there"),
+         {"fit_method": 1, "evaluate_study": 1, "plot_forest": 1, "plot_calibration": 1, "plot_training": 1},
+         "runs/small/again/sim_a/cv.parquet is not there"),
     Edit("a new cohort with a study of its own",
          (("config/cohorts/twin.yaml", "", TWIN),
           (CONFIG, "  pan: {union", "  twin: {description: config/cohorts/twin.yaml}\n  pan: {union"),
           (CONFIG, "studies:\n", f"studies:\n{NEW_STUDY}")),
          {"build_cohort": 1, "split_cohort": 1, "fetch_slides": 1, "segment_tissue": 1, "cut_tiles": 1,
           "embed_tiles": 1, "index_features": 1, "fit_method": 2, "evaluate_study": 1, "make_tables": 1,
-          "plot_forest": 1, "plot_kaplan_meier": 1, "draw_splits": 1, "contact_sheet": 1, "probe_site": 1},
+          "plot_forest": 1, "plot_kaplan_meier": 1, "draw_splits": 1, "contact_sheet": 1, "probe_site": 1,
+          "plot_calibration": 1, "plot_training": 1},
          "runs/twins/clinical/twin/cv.parquet is not there"),
 ]  # fmt: skip
 

@@ -20,6 +20,7 @@ from pathomix.nn.modal_attention import CrossAttention, SelfAttention
 Fusion = Literal["sum", "cat", "image"]
 GenePooling = Literal["avg", "cls"]
 Kept = Literal["states", "attention", "parts"]
+View = Literal["joint", "image", "genes"]
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ class Front(NamedTuple):
     """What does not depend on the task.
 
     Attributes:
-        tokens: Tokens before the first stage; None in a model without images.
+        tokens: Tokens before the first stage; None without images: no block runs, prompt tokens see each other alone.
         prompt: Prompt tokens [B, J, P, d] before the first stage; only the task token differs between tasks.
-        genes: Gene tokens [B, G, d]; None in a model without genes.
+        genes: Gene tokens [B, G, d]; None without genes.
     """
 
     tokens: Tokens | None
@@ -221,6 +222,7 @@ class ModalTune(nn.Module):
         coords: Tensor | None = None,
         genes: Tensor | None = None,
         clinical: Tensor | None = None,
+        view: View = "joint",
     ) -> Front:
         """What all tasks share, computed once: positions, blocks before the first stage, gene and clinical tokens.
 
@@ -231,12 +233,13 @@ class ModalTune(nn.Module):
             coords: [B, L, 2].
             genes: See `GeneMixer.forward`.
             clinical: [B, clinical_dim].
+            view: ``image`` or ``genes``: the other modality is left out, and must not be given.
 
         Raises:
             PathomixError: An input that the model needs is missing, or one is given that it does not read.
         """
         given = {"features": features, "coords": coords, "genes": genes, "clinical": clinical}
-        self._check(given)
+        self._check(given, view)
         first = next(value for value in given.values() if value is not None)
         tokens = None
         if self.backbone is not None and features is not None and coords is not None:
@@ -259,11 +262,12 @@ class ModalTune(nn.Module):
         prompt = torch.cat([pieces[name] for name in ("clinical", "task", "genes") if name in pieces], dim=2)
         return Front(tokens, prompt, gene_tokens)
 
-    def _check(self, given: dict[str, Tensor | None]) -> None:
+    def _check(self, given: dict[str, Tensor | None], view: View) -> None:
+        image = self.backbone is not None and view != "genes"
         needed = {
-            "features": self.backbone is not None,
-            "coords": self.backbone is not None,
-            "genes": self.gene_encoder is not None,
+            "features": image,
+            "coords": image,
+            "genes": self.gene_encoder is not None and view != "image",
             "clinical": self.settings.clinical_dim > 0,
         }
         wrong = [name for name, value in given.items() if (value is not None) != needed[name]]
@@ -278,6 +282,23 @@ class ModalTune(nn.Module):
                 remedy="set clinical_dim to the number of clinical fields",
             )
 
+    @property
+    def views(self) -> tuple[View, ...]:
+        """``joint``, and each modality without the other in a model that has both and a prompt token besides genes."""
+        both = self.backbone is not None and self.gene_encoder is not None and self.settings.fusion != "image"
+        other_prompt = self.settings.tasks > 1 or self.settings.clinical_dim > 0
+        return ("joint", "image", "genes") if both and other_prompt else ("joint",)
+
+    def vectors(self, front: Front, tasks: Sequence[int], views: Sequence[View]) -> Tensor:
+        """Embeddings [B, len(tasks), output_dim] of each view side by side; `front` is of the view ``joint``."""
+        return torch.cat([self.embed(self._seen(front, view), tasks)[0] for view in views], dim=-1)
+
+    def _seen(self, front: Front, view: View) -> Front:
+        if view == "image":
+            others = len(self.prompt_names) - sum(name.startswith("gene_") for name in self.prompt_names)
+            return Front(front.tokens, front.prompt[:, :, :others], None)
+        return front._replace(tokens=None) if view == "genes" else front
+
     def embed(
         self, front: Front, tasks: Sequence[int], keep: Collection[Kept] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -288,12 +309,14 @@ class ModalTune(nn.Module):
         tokens = None
         if front.tokens is not None:
             tokens = Tokens(*(_per_task(part, count) for part in front.tokens))
+        # Gene tokens are the last: without them the first positions are those of the others.
+        position = self.gene_pe if front.genes is not None else self.gene_pe[: prompt.shape[1]]
         for stage, attend in enumerate(self.prompt_selfattention):
             if not isinstance(attend, nn.Identity):
-                prompt = attend(prompt, self.gene_pe)
+                prompt = attend(prompt, position)
             if tokens is not None:
-                tokens, prompt = self._stage(stage, tokens, prompt, kept, keep)
-        parts = self._vectors(tokens, prompt)
+                tokens, prompt = self._stage(stage, tokens, prompt, position, kept, keep)
+        parts = self._vectors(tokens, prompt, front.genes is not None)
         fused = torch.cat(parts, dim=1) if self.settings.fusion == "cat" else torch.stack(parts).sum(dim=0)
         if "parts" in keep:
             kept |= {f"part.{name}": part for name, part in zip(self._parts(), parts, strict=True)}
@@ -303,14 +326,20 @@ class ModalTune(nn.Module):
         return _by_case(embeddings, count), {name: _by_case(value, count) for name, value in kept.items()}
 
     def _stage(
-        self, stage: int, tokens: Tokens, prompt: Tensor, kept: dict[str, Tensor], keep: Collection[Kept]
+        self,
+        stage: int,
+        tokens: Tokens,
+        prompt: Tensor,
+        position: Tensor,
+        kept: dict[str, Tensor],
+        keep: Collection[Kept],
     ) -> tuple[Tokens, Tensor]:
         backbone = self.backbone
         assert backbone is not None  # tokens exist only with a backbone
         first, last = self.settings.stages[stage]
         attention: dict[str, Tensor] | None = {} if "attention" in keep else None
         tokens, prompt = self.interactions[stage](
-            tokens, prompt, self.gene_pe, lambda inner: backbone.run_blocks(inner, first, last), attention
+            tokens, prompt, position, lambda inner: backbone.run_blocks(inner, first, last), attention
         )
         found = dict(attention or {})
         if "states" in keep:
@@ -318,11 +347,14 @@ class ModalTune(nn.Module):
         kept.update({f"stage{stage}.{name}": value for name, value in found.items()})
         return tokens, prompt
 
-    def _vectors(self, tokens: Tokens | None, prompt: Tensor) -> list[Tensor]:
+    def _vectors(self, tokens: Tokens | None, prompt: Tensor, with_genes: bool) -> list[Tensor]:
+        """What is fused; 0 for a modality that is left out of this view."""
         vectors: list[Tensor] = []
         for part in self._parts():
             if part == "image" and tokens is not None and self.backbone is not None:
                 vectors.append(self.backbone.image_vector(tokens, self.settings.image_pooling))
+            elif part == "image" or (part == "gene" and not with_genes):
+                vectors.append(torch.zeros_like(prompt[:, 0]))
             elif part == "gene" and self.gene_encoder is not None:
                 pooled = prompt[:, -self.gene_encoder.tokens :].mean(dim=1)
                 by_class = "gene_cls" in self.prompt_names

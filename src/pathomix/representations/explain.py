@@ -47,7 +47,8 @@ class Scalar:
     Attributes:
         name: ``risk``, ``logit_<class>`` or ``cosine_<task>``.
         task: Which vector.
-        weight: [D]; the number is weight · vector + offset, or the cosine between the two.
+        weight: [D]; the number is weight · vector + offset, or the cosine between the two (of output_dim numbers: with
+            the joint vector, the first of the views).
         offset: See `weight`.
         cosine: See `weight`.
     """
@@ -63,7 +64,7 @@ class Scalar:
         wide = vectors.double()
         weight = torch.from_numpy(np.array(self.weight, dtype=np.float64)).to(wide.device)
         if self.cosine:
-            return functional.cosine_similarity(wide, weight[None], dim=1)
+            return functional.cosine_similarity(wide[:, : len(weight)], weight[None], dim=1)
         return wide @ weight + self.offset
 
 
@@ -311,7 +312,7 @@ class Explainer:
     def _embedded(self, inputs: Mapping[str, Tensor], genes: Tensor, tasks: list[int]) -> Tensor:
         """Vectors [S, tasks, D] of one patient with each of these genes [S, n]."""
         case = {name: value.expand(len(genes), *value.shape[1:]) for name, value in inputs.items()} | {"genes": genes}
-        return self._network.embed(self._network.front(**case), tasks)[0]
+        return self._network.vectors(self._network.front(**case, view="joint"), tasks, self.model.views)
 
     def _points_at_once(self, inputs: Mapping[str, Tensor]) -> int:
         tiles = inputs["features"].shape[1] if "features" in inputs else 1
@@ -327,7 +328,7 @@ class Explainer:
 
     @torch.no_grad()
     def _attention(self, patient: str, inputs: Mapping[str, Tensor]) -> TileAttention:
-        front = self._network.front(**inputs)
+        front = self._network.front(**inputs, view="joint")
         maps: dict[str, NDArray[np.float32]] = {}
         for number, task in enumerate(self.model.owner.settings.tasks):
             with self._effects() as effects:

@@ -26,7 +26,7 @@ from pathomix.foundation.parameters import SlideEncoderParameters
 from pathomix.foundation.slide_encoder import SlideEncoder
 from pathomix.losses.text_alignment import unit_targets
 from pathomix.nn.gene_mixer import GeneMixer, initialise_by_fan_in
-from pathomix.nn.modaltune import ModalTune
+from pathomix.nn.modaltune import ModalTune, View
 from pathomix.nn.modaltune import ModalTuneSettings as NetworkSettings
 from pathomix.nn.text_projector import TextProjector
 from pathomix.representations.base import Embedding
@@ -280,12 +280,22 @@ class FittedModalTune:
         return CaseInputs(cases, self._adapted(cases, reference))
 
     @property
+    def views(self) -> tuple[View, ...]:
+        """What a vector consists of, side by side."""
+        return self.network.views if self.owner.settings.value("vectors") == "by_modality" else ("joint",)
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+        return self.owner.settings.output_dim * len(self.views)
+
+    @property
     def draw(self) -> int:
         """Number of the draw of tiles of the finished model, where it is redrawn."""
         return 2 * self.owner.settings.epochs + 1
 
     def vectors(self, inputs: CaseInputs, tasks: tuple[str, ...], draw: int) -> dict[str, pd.DataFrame]:
-        """Vectors [patients, output_dim] of some tasks, only of patients whose tiles are usable.
+        """Vectors [patients, width] of some tasks, only of patients whose tiles are usable.
 
         Args:
             inputs: Patients.
@@ -295,12 +305,11 @@ class FittedModalTune:
         chosen = [self.owner.settings.tasks.index(task) for task in tasks]
         precision, device = self.owner.precision(), self.network.gene_pe.device
         at_once = max(1, self.owner.settings.tokens_at_once // len(chosen))
-        width = self.owner.settings.output_dim
-        found = np.full((len(inputs.ids), len(chosen), width), np.nan, np.float32)
+        found = np.full((len(inputs.ids), len(chosen), self.width), np.nan, np.float32)
         for batch in inputs.groups(range(len(inputs.ids)), draw, at_once):
             with torch.inference_mode(), precision.autocast():
-                front = self.network.front(**batch.inputs(device))
-                found[batch.rows] = self.network.embed(front, chosen)[0].float().cpu().numpy()
+                front = self.network.front(**batch.inputs(device), view="joint")
+                found[batch.rows] = self.network.vectors(front, chosen, self.views).float().cpu().numpy()
         known = ~inputs.ids.isin(list(inputs.missing))
         ids = pd.Index(inputs.ids[known].astype(str), name="patient_id", dtype=object)
         return {task: pd.DataFrame(found[known, place], index=ids) for place, task in enumerate(tasks)}

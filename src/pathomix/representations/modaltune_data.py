@@ -18,6 +18,7 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.texts import TEXT_TASKS
 from pathomix.foundation.layout import Layout
 from pathomix.foundation.slide_encoder import SlideEncoder
+from pathomix.nn.modaltune import View
 from pathomix.representations.measurements import ClinicalScaling, GeneScaling
 
 log = logging.getLogger(__name__)
@@ -134,15 +135,20 @@ class CaseInputs:
             raise PathomixError(fact, offending=wrong or damaged, remedy="run write_texts again with one encoder")
         return torch.from_numpy(np.stack(found)[:, chosen]) if found else torch.zeros(0, len(chosen), texts.dim)
 
-    def groups(self, rows: Iterable[int], draw: int, at_once: int) -> Iterator[Batch]:
+    def groups(self, rows: Iterable[int], draw: int, at_once: int, view: View = "joint") -> Iterator[Batch]:
         """Batches of cases with equally many tiles; together they hold every one of `rows` once, unusable ones aside.
 
         Args:
             rows: Row numbers of patients.
             draw: Number of the draw of a subset of tiles, where it is redrawn.
             at_once: Largest number of tiles of a batch of more than one case; also of what is held back meanwhile.
+            view: Batches without genes (``image``), or without tiles (``genes``: none is read).
         """
-        if self._readers.encoder is None:
+        for batch in self._groups(rows, draw, at_once, self._readers.encoder is not None and view != "genes"):
+            yield batch._replace(genes=None) if view == "image" else batch
+
+    def _groups(self, rows: Iterable[int], draw: int, at_once: int, tiles: bool) -> Iterator[Batch]:
+        if not tiles:
             yield from (self._batch(part, []) for part in _chunks(list(rows), max(1, at_once)))
             return
         waiting: dict[int, list[tuple[int, _Laid]]] = {}

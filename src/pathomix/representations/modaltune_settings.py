@@ -84,6 +84,21 @@ SWITCHES = MappingProxyType(
             False, False, True, (True, False),
             "Whether what the texts of all training patients share is taken out of the targets before the loss.",
         ),
+        "gene_epochs": Switch(
+            0, 0, 45, (),
+            "Epochs on genes alone before the others: the gene encoder starts from random weights, beside a slide "
+            "encoder that does not, and is read before it has learnt. They cost no pass of the slide encoder.",
+        ),
+        "modality_dropout": Switch(
+            0.0, 0.0, 0.67, (),
+            "Share of a step's cases that are shown without genes or without images, half each; the rest shows both. "
+            "Each modality has to align with the texts without the other.",
+        ),
+        "vectors": Switch(
+            "joint", "joint", "by_modality", ("joint", "by_modality"),
+            "Vectors that probes read: the joint one alone, or behind it those of images without genes and of genes "
+            "without images, so that a probe can weigh what each modality knows.",
+        ),
         "learning_rate_rule": Switch(
             "released", "smooth", "smooth", ("released", "smooth"),
             "The released schedule exceeds its peak after warm-up and never reaches 0; or a plain cosine.",
@@ -198,6 +213,9 @@ class ModalTuneSettings:
     same_cell: str | None = None
     loss: str | None = None
     centred_targets: bool | None = None
+    gene_epochs: int | None = None
+    modality_dropout: float | None = None
+    vectors: str | None = None
     learning_rate_rule: str | None = None
     selection: str | None = None
     standardised_probe: bool | None = None
@@ -223,6 +241,11 @@ class ModalTuneSettings:
             )
         if self.device not in ("auto", "cpu", "cuda"):
             raise PathomixError(f"modaltune: device is {self.device!r}", remedy="use auto, cpu or cuda")
+        if not 0 <= self.value("modality_dropout") <= 1 or self.value("gene_epochs") < 0:
+            raise PathomixError(
+                "modaltune: modality_dropout has to be from 0 to 1, gene_epochs at least 0",
+                remedy="correct these parameters",
+            )
         small = [name for name in _POSITIVE if getattr(self, name) < 1]
         if small or not 0 <= self.min_gene_coverage <= 1 or (self.inner_folds or 0) < 0 or self.inner_folds == 1:
             raise PathomixError(

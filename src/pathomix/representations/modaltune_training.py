@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from pathomix.core.errors import PathomixError
 from pathomix.core.seeding import seeded
 from pathomix.core.seeds import derived_seed
 from pathomix.losses.text_alignment import text_alignment_loss
-from pathomix.nn.modaltune import ModalTune, backward_by_task
+from pathomix.nn.modaltune import ModalTune, View, backward_by_task
 from pathomix.representations.modaltune_data import Batch, CaseInputs
 from pathomix.representations.modaltune_settings import ModalTuneSettings
 from pathomix.training.checkpoint import Checkpoint
@@ -61,12 +61,7 @@ class Trainer:
         self._device = network.gene_pe.device
         self._targets = targets.to(self._device)
         self._trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self._optimiser = torch.optim.AdamW(
-            self._trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
-        self._schedule = WarmupCosine(
-            settings.learning_rate, settings.epochs, settings.warmup, joint=settings.value("learning_rate_rule")
-        )
+        self._optimiser, self._schedule = self._optimisation(settings.epochs)
         self.history: list[dict[str, float]] = []
         self._best: dict[str, Any] | None = None
 
@@ -79,7 +74,11 @@ class Trainer:
         Raises:
             PathomixError: The loss is not finite, or the valid part yields no score.
         """
-        self._resume(checkpoint.load())
+        state = checkpoint.load()
+        if state is None and self._gene_epochs:
+            self._learn_genes(self._gene_epochs)
+            checkpoint.save(self._state())
+        self._resume(state)
         for epoch in range(len(self.history), self.settings.epochs):
             self.history.append(self._epoch(epoch))
             log.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4g}" for k, v in self.history[-1].items()))
@@ -89,14 +88,45 @@ class Trainer:
         self.network.eval()
         return self.history
 
-    # one epoch
+    @property
+    def _gene_epochs(self) -> int:
+        unread = self.network.gene_encoder is None or self.network.settings.fusion == "image"
+        return 0 if unread else int(self.settings.value("gene_epochs"))
+
+    def _optimisation(self, epochs: int) -> tuple[torch.optim.AdamW, WarmupCosine]:
+        settings = self.settings
+        rate = settings.learning_rate
+        optimiser = torch.optim.AdamW(self._trained.values(), lr=rate, weight_decay=settings.weight_decay, fused=True)
+        return optimiser, WarmupCosine(rate, epochs, settings.warmup, joint=settings.value("learning_rate_rule"))
+
+    # epochs
+
+    def _learn_genes(self, epochs: int) -> None:
+        """Epochs on genes alone, under an optimiser and a schedule of their own; no tile is read."""
+        log.info("%d epochs on genes alone", epochs)
+        shown: list[View] = ["genes"] * len(self._inputs.ids)
+        joint, (self._optimiser, schedule) = self._optimiser, self._optimisation(epochs)
+        for epoch in range(epochs):
+            self._set_rate(schedule.rate(epoch))
+            with stream(derived_seed(self._seed, "gene epoch", epoch), self._device):
+                self._steps(epoch, shown, "gene ")
+        self._optimiser = joint
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+
+    def _views(self, epoch: int) -> list[View]:
+        """What is shown of each case in this epoch."""
+        share = self.settings.value("modality_dropout") if len(self.network.views) > 1 else 0.0
+        drawn = np.random.default_rng(derived_seed(self._seed, "views", epoch)).random(len(self._inputs.ids))
+        return ["joint" if u >= share else "genes" if u < share / 2 else "image" for u in drawn]
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         rate = self._schedule.rate(epoch)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
+        self._set_rate(rate)
         with stream(derived_seed(self._seed, "epoch", epoch), self._device):
-            losses = self._steps(epoch)
+            losses = self._steps(epoch, self._views(epoch))
         named = {f"loss_{task}": float(value) for task, value in zip(self.settings.tasks, losses, strict=True)}
         measured = {"step": float(epoch), "learning_rate": rate, "loss": float(losses.sum()), **named, **self._norms()}
         if self._score is not None:
@@ -106,19 +136,23 @@ class Trainer:
             measured |= scores
         return measured
 
-    def _steps(self, epoch: int) -> NDArray[np.float64]:
-        """All steps of an epoch; the mean loss by task over its cases."""
+    def _steps(self, epoch: int, views: Sequence[View], stage: str = "") -> NDArray[np.float64]:
+        """All steps of an epoch of a stage, each case in its view; the mean loss by task over its cases."""
         self.network.train()
-        order = np.random.default_rng(derived_seed(self._seed, "order", epoch)).permutation(len(self._inputs.ids))
+        order = np.random.default_rng(derived_seed(self._seed, f"{stage}order", epoch)).permutation(
+            len(self._inputs.ids)
+        )
         total, cases = torch.zeros(len(self.settings.tasks), dtype=torch.float64), 0
         size = self.settings.batch_size
         for step, start in enumerate(range(0, len(order), size)):
             rows = [int(row) for row in order[start : start + size]]
             self._optimiser.zero_grad(set_to_none=True)
             done = 0
-            for batch in self._inputs.groups(rows, 2 * epoch, self._tiles_at_once):
-                total += self._batch(batch, len(rows), epoch, step)
-                done += len(batch.rows)
+            for view in dict.fromkeys(views[row] for row in rows):
+                seen = [row for row in rows if views[row] == view]
+                for batch in self._inputs.groups(seen, 2 * epoch, self._tiles_at_once, view):
+                    total += self._batch(batch, view, len(rows), f"{stage}epoch {epoch}, step {step}")
+                    done += len(batch.rows)
             if done:
                 self._precision.step(self._optimiser)
             cases += done
@@ -128,7 +162,7 @@ class Trainer:
     def _tiles_at_once(self) -> int:
         return max(1, self.settings.tokens_at_once // len(self.settings.tasks))
 
-    def _batch(self, batch: Batch, step_size: int, epoch: int, step: int) -> Tensor:
+    def _batch(self, batch: Batch, view: View, step_size: int, where: str) -> Tensor:
         """Add the gradients of a batch; its loss by task, summed over its cases."""
         targets = self._targets[batch.rows]
         parts = torch.zeros(len(self.settings.tasks), dtype=torch.float64)
@@ -138,14 +172,14 @@ class Trainer:
                 embeddings.float(), targets[:, tasks], self.settings.temperature, self.settings.value("loss")
             )
             parts[tasks] = found.by_task.detach().double().cpu() * len(batch.rows)
-            self._require_finite(embeddings, parts, tasks, batch, f"epoch {epoch}, step {step}")
+            self._require_finite(embeddings, parts, tasks, batch, where)
             return self._precision.scaled(found.total * len(batch.rows) / step_size)
 
         tokens = 0 if batch.features is None else batch.features.shape[0] * batch.features.shape[1]
         whole = tokens * len(self.settings.tasks) <= self.settings.tokens_at_once
         task_batch = None if whole else max(1, self.settings.tokens_at_once // tokens)
         with self._precision.autocast():
-            front = self.network.front(**batch.inputs(self._device))
+            front = self.network.front(**batch.inputs(self._device), view=view)
         backward_by_task(self.network, front, loss, task_batch, self._precision.autocast)
         return parts
 

@@ -254,6 +254,46 @@ def test_image_only_model_still_adapts() -> None:
     assert not torch.allclose(model(**given).embeddings, model(**shifted).embeddings, atol=1e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"fusion": "cat", "gene_pooling": "cls", "clinical_dim": 5}])
+def test_views_are_the_model_without_a_modality(options: dict[str, Any]) -> None:
+    model = drawn(ModalTune(longnet(), mixer(), replace(SETTINGS, **options)))
+    given = batch(clinical=options.get("clinical_dim", 0))
+    assert model.views == ("joint", "image", "genes")
+    joint, image, genes = model.vectors(model.front(**given), [0, 2], model.views).split(8, dim=-1)
+    assert torch.equal(joint, model.embed(model.front(**given), [0, 2])[0])
+    tiles = ("features", "coords")
+    for found, view, left_out in ((image, "image", ("genes",)), (genes, "genes", tiles)):
+        front = model.front(**without(given, *left_out), view=view)
+        assert torch.allclose(model.embed(front, [0, 2])[0], found, **CLOSE)
+        assert not torch.allclose(found, joint, atol=1e-2)
+        with pytest.raises(PathomixError, match="inputs missing"):
+            model.front(**given, view=view)
+
+
+def test_a_view_is_what_a_model_of_that_modality_with_the_same_weights_gives() -> None:
+    model, given = drawn(ModalTune(longnet(), mixer(), SETTINGS)), batch()
+    whole = model.state_dict()
+    for view, backbone, genes, left_out in (
+        ("image", longnet(), None, ("genes",)),
+        ("genes", None, mixer(), ("features", "coords")),
+    ):
+        alone = ModalTune(backbone, genes, SETTINGS).eval()
+        own = {name: whole[name][: len(value)] for name, value in alone.state_dict().items()}
+        alone.load_state_dict(own)
+        expected = alone(**without(given, *left_out)).embeddings
+        assert torch.allclose(model.vectors(model.front(**given), [0, 1, 2], [view]), expected, **CLOSE)
+
+
+def test_models_that_cannot_do_without_a_modality_have_one_view() -> None:
+    for backbone, genes, options in (
+        (longnet(), None, {}),
+        (None, mixer(), {}),
+        (longnet(), mixer(), {"tasks": 1}),
+        (longnet(), mixer(), {"fusion": "image"}),
+    ):
+        assert ModalTune(backbone, genes, replace(SETTINGS, **options)).views == ("joint",)
+
+
 @pytest.mark.parametrize(("mode", "random"), [(True, True), (False, False)])
 def test_backbone_train_mode(mode: bool, random: bool) -> None:
     backbone = longnet()

@@ -143,7 +143,7 @@ def test_attributions_add_up_to_the_change_the_model_itself_shows(
         assert np.linalg.norm(target) == pytest.approx(1.0)
 
         def cosine(vectors: dict[str, pd.DataFrame], target: np.ndarray = target, task: str = scalar.task) -> float:
-            vector = vectors[task].iloc[0].to_numpy(np.float64)
+            vector = vectors[task].iloc[0].to_numpy(np.float64)[: len(target)]  # the joint one
             return float(vector @ target / np.linalg.norm(vector))
 
         attribution = found.attributions[scalar.name]
@@ -271,7 +271,8 @@ def test_scalars_of_a_probe_are_its_predictions(model: FittedModalTune, cases: C
     probe = build_method({"method": "probe", "standardise": True})
     trained = probe.fit(embedded, embedded.subset([]), tasks=("survival", "subtype"), seed=0)
     predicted = trained.predict(embedded)
-    scalars = probe_scalars(trained.state(), ("a", "b"), "general", 8)
+    assert model.width == 24, "three views of eight numbers"
+    scalars = probe_scalars(trained.state(), ("a", "b"), "general", model.width)
     assert [scalar.name for scalar in scalars] == ["risk", "logit_b"]
     values = {s.name: s.of(torch.from_numpy(vectors.to_numpy())).numpy() for s in scalars}
     known = vectors.index
@@ -280,8 +281,8 @@ def test_scalars_of_a_probe_are_its_predictions(model: FittedModalTune, cases: C
     assert 1 / (1 + np.exp(-values["logit_b"])) == pytest.approx(probability, abs=1e-6)
     found = Explainer(model, cases).explain("P05", scalars)
     assert found.attributions["risk"].checked.end == pytest.approx(predicted["survival"].loc["P05", "risk"], abs=1e-4)
-    three = {**trained.state(), "subtype.coefficients": np.eye(3, 8), "subtype.intercepts": np.arange(3.0)}
-    assert [s.name for s in probe_scalars(three, ("a", "b", "c"), "general", 8)][1:] == [
+    three = {**trained.state(), "subtype.coefficients": np.eye(3, 24), "subtype.intercepts": np.arange(3.0)}
+    assert [s.name for s in probe_scalars(three, ("a", "b", "c"), "general", model.width)][1:] == [
         "logit_a",
         "logit_b",
         "logit_c",

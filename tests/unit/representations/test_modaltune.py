@@ -91,6 +91,23 @@ def test_history_has_losses_norms_and_scores_and_the_loss_falls(whole):
     assert np.isfinite(history.to_numpy()).all()
 
 
+def test_vectors_hold_the_joint_one_and_each_modality_without_the_other(planted, whole):
+    cases, _, fitted = whole
+    assert fitted.views == ("joint", "image", "genes") and fitted.width == 3 * planted.PARAMETERS["output_dim"]
+    joint, image, genes = np.split(fitted.embed(cases).vectors["general"].to_numpy(), 3, axis=1)
+    alone = ModalTuneRepresentation(planted.SLIDE_ENCODER, **{**planted.PARAMETERS, "vectors": "joint"})
+    assert np.array_equal(alone.load(fitted.state()).embed(cases).vectors["general"].to_numpy(), joint)
+    other = cases.expression[::-1].set_axis(cases.expression.index)
+    for changed, same, moved in (
+        (replace(cases, expression=other), image, (joint, genes)),
+        (replace(cases, tiles=planted.planted(seed=5).tiles), genes, (joint, image)),
+    ):
+        found = fitted.embed(changed).vectors["general"].to_numpy()
+        again = np.split(found, 3, axis=1)
+        assert any(np.allclose(part, same, atol=1e-5) for part in again)
+        assert not any(np.allclose(part, old, atol=1e-3) for part in again for old in moved)
+
+
 # state
 
 
@@ -140,13 +157,16 @@ def test_released_profile_does_not_save_the_projector_and_all_profiles_run(plant
         assert len(found[profile].vectors["general"]) == 60
         assert any(n.startswith("projector") for n in fitted.state()) == (profile == "recommended")
     general = [embedding.vectors["general"].to_numpy() for embedding in found.values()]
+    width = planted.PARAMETERS["output_dim"]
+    assert [vectors.shape[1] for vectors in general] == [width, width, 3 * width]
+    general[2] = general[2][:, :width]
     assert not np.allclose(general[0], general[1]) and not np.allclose(general[1], general[2])
 
 
 def test_half_precision_on_a_cpu_only_where_asked_for(planted, fit):
     cases = planted.planted(60)
     plain, half, released = (
-        fit(cases, epochs=1, **given)[1].embed(cases).vectors["general"].to_numpy()
+        fit(cases, epochs=1, gene_epochs=0, **given)[1].embed(cases).vectors["general"].to_numpy()
         for given in ({}, {"precision": "bf16"}, {"precision": "fp16"})
     )
     assert not np.array_equal(plain, half)

@@ -32,10 +32,10 @@ KILLED = """
     from pathomix.training.checkpoint import Checkpoint
 
     step = Trainer._batch
-    def batch(self, group, size, epoch, number):
-        if epoch == 2 and number == 1:
+    def batch(self, group, view, size, where):
+        if where == "epoch 2, step 1":
             os.kill(os.getpid(), signal.SIGKILL)
-        return step(self, group, size, epoch, number)
+        return step(self, group, view, size, where)
     Trainer._batch = batch
     train, valid, _ = planted.parts(planted.planted(60))
     representation = ModalTuneRepresentation(planted.SLIDE_ENCODER, **{**planted.PARAMETERS, **eval(sys.argv[3])})
@@ -86,14 +86,20 @@ def gradients(planted, checkpoint, monkeypatch, **changed):
     found = {}
     step = Trainer._steps
 
-    def watch(self, epoch):
-        losses = step(self, epoch)
+    def watch(self, *given):
+        losses = step(self, *given)
         # Of the last step of the epoch: gradients are cleared before the next one.
         found.update({name: p.grad for name, p in self.network.named_parameters()})
         return losses
 
     monkeypatch.setattr(Trainer, "_steps", watch)
-    still = {"gene_dropout": 0.0, "drop_path": 0.0, "frozen_backbone_stochastic": False, "batch_size": 64}
+    still = {
+        "gene_epochs": 0,
+        "gene_dropout": 0.0,
+        "drop_path": 0.0,
+        "frozen_backbone_stochastic": False,
+        "batch_size": 64,
+    }
     fitted(planted, checkpoint, epochs=1, selection="last", **still, **changed)
     monkeypatch.undo()
     return found
@@ -145,12 +151,71 @@ def test_released_learning_rates_and_optimiser(planted, tmp_path, monkeypatch):
     rates = []
     step = Trainer._steps
 
-    def watch(self, epoch):
+    def watch(self, *given):
         rates.append(self._optimiser.param_groups[0]["lr"])
         assert self._optimiser.param_groups[0]["weight_decay"] == 5e-4
-        return step(self, epoch)
+        return step(self, *given)
 
     monkeypatch.setattr(Trainer, "_steps", watch)
     fitted(planted, Checkpoint(tmp_path / "c.pt", {}), epochs=4, warmup=2, learning_rate=1e-4, selection="last",
-           learning_rate_rule="smooth")  # fmt: skip
-    np.testing.assert_allclose(rates, [5e-6, 5.25e-5, 1e-4, 5e-5])
+           learning_rate_rule="smooth", gene_epochs=3)  # fmt: skip
+    np.testing.assert_allclose(rates, [5e-6, 5.25e-5, 1e-4, 5e-6, 5.25e-5, 1e-4, 5e-5])
+
+
+def test_gene_epochs_train_what_genes_reach_and_read_no_tile(planted, tmp_path, monkeypatch):
+    """Weights before and after them: the adapter's interactions with tiles are as drawn, the gene encoder is not."""
+    found = []
+    learn = Trainer._learn_genes
+
+    def watch(self, epochs):
+        monkeypatch.setattr(type(self._inputs), "_laid", None)
+        found.append(self._weights())
+        learn(self, epochs)
+        assert not self._optimiser.state, "the joint epochs have an optimiser of their own"
+        found.append(self._weights())
+        monkeypatch.undo()
+
+    monkeypatch.setattr(Trainer, "_learn_genes", watch)
+    fitted(planted, Checkpoint(tmp_path / "c.pt", {}), epochs=1, gene_epochs=2, selection="last")
+    before, after = found
+    kept = {name for name in before if torch.equal(before[name], after[name])}
+    assert kept == {name for name in before if name.startswith("interactions")}
+
+
+def test_a_run_killed_after_the_gene_epochs_does_not_repeat_them(planted, tmp_path, monkeypatch):
+    whole = fitted(planted, Checkpoint(tmp_path / "whole.pt", {}), epochs=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_epoch", lambda self, epoch: (_ for _ in ()).throw(KeyboardInterrupt))
+        fitted(planted, Checkpoint(tmp_path / "killed.pt", {}), epochs=2)
+    monkeypatch.setattr(Trainer, "_learn_genes", None)
+    resumed = fitted(planted, Checkpoint(tmp_path / "killed.pt", {}), epochs=2)
+    assert all(np.array_equal(value, resumed.state()[name]) for name, value in whole.state().items())
+
+
+@pytest.mark.parametrize(
+    ("share", "modalities"), [(0.6, ["image", "genes"]), (0.0, ["image", "genes"]), (0.6, ["genes"])]
+)
+def test_every_case_is_seen_once_in_an_epoch_and_the_share_without_a_modality(
+    planted, tmp_path, monkeypatch, share, modalities
+):
+    seen = []
+    step = Trainer._batch
+
+    def watch(self, batch, view, size, where):
+        assert (batch.features is None) == (view == "genes" or modalities == ["genes"])
+        assert (batch.genes is None) == (view == "image")
+        seen.append((where.split(",")[0], view, batch.rows))
+        return step(self, batch, view, size, where)
+
+    monkeypatch.setattr(Trainer, "_batch", watch)
+    fitted(planted, Checkpoint(tmp_path / "c.pt", {}), epochs=12, gene_epochs=0, selection="last",
+           modality_dropout=share, modalities=modalities)  # fmt: skip
+    by_epoch = {epoch: sorted(row for e, _, rows in seen if e == epoch for row in rows) for epoch, _, _ in seen}
+    cases = by_epoch["epoch 0"]
+    assert len(by_epoch) == 12 and all(rows == cases == list(range(len(cases))) for rows in by_epoch.values())
+    shown = {
+        view: sum(len(rows) for _, v, rows in seen if v == view) / (12 * len(cases)) for view in ("image", "genes")
+    }
+    expected = share / 2 if len(modalities) == 2 else 0.0
+    # Four standard deviations of a share of 12 epochs.
+    assert all(abs(value - expected) <= 4 * (expected / (12 * len(cases))) ** 0.5 for value in shown.values())
