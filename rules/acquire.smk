@@ -27,7 +27,7 @@ rule lock_slides:
         mem_mb=memory(1000),
         runtime=30,
     params:
-        code=plan.code("lock_slides"),
+        code=lambda wildcards: plan.code("lock_slides"),
         project=lambda wildcards: wildcards.cohort.upper().replace("_", "-"),
         archive=lambda wildcards, input: Path(input[0]).parent,
     shell:
@@ -55,7 +55,7 @@ rule fetch_slides:
         runtime=1440,
         downloads=1,
     params:
-        code=plan.code("fetch_slides"),
+        code=lambda wildcards: plan.code("fetch_slides"),
         shards=lambda wildcards: plan.cohorts.shards(wildcards.cohort),
         archive=lambda wildcards, input: option("--archive", folders(input.archive)),
         token=plan.acquisition.token_env,
@@ -86,7 +86,7 @@ rule fetch_file:
         runtime=240,
         downloads=1,
     params:
-        code=plan.code("fetch_files"),
+        code=lambda wildcards: plan.code("fetch_files"),
         json=lambda wildcards: as_json(plan.acquisition.request(wildcards.file)),
         archive=lambda wildcards, input: option("--archive", folders(input.archive)),
         pins=option("--pins", [plan.acquisition.pins] if plan.acquisition.pins else []),
@@ -113,7 +113,7 @@ rule fetch_weights:
         runtime=240,
         downloads=1,
     params:
-        code=plan.code("fetch_weights", data=[WEIGHTS]),
+        code=lambda wildcards: plan.code("fetch_weights", data=[WEIGHTS]),
         name=lambda wildcards: WEIGHT_TARGETS[wildcards.weights],
         folder=lambda wildcards: plan.cohorts.data,
         pins=lambda wildcards: f"{plan.cohorts.locks}/pins.yaml",

@@ -19,7 +19,7 @@ rule prepare_atlas:
         mem_mb=memory(8000),
         runtime=240,
     params:
-        code=plan.code("prepare_atlas"),
+        code=lambda wildcards: plan.code("prepare_atlas"),
         # The order of a label map is the order of the classes.
         json=lambda wildcards: as_json(
             plan.expression.atlas_parameters(wildcards.atlas), sort=False

@@ -22,7 +22,7 @@ rule build_cohort:
         mem_mb=memory(4000),
         runtime=30,
     params:
-        code=plan.code("build_cohort"),
+        code=lambda wildcards: plan.code("build_cohort"),
         # Snakemake looks at the content of an input only where its time is newer than the outputs'.
         described=lambda wildcards: file_digest(
             plan.cohorts.described[wildcards.cohort]["description"]
@@ -58,7 +58,7 @@ rule split_cohort:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        code=plan.code("split_cohort"),
+        code=lambda wildcards: plan.code("split_cohort"),
         json=lambda wildcards: as_json(plan.splits[wildcards.scheme]),
         expression=lambda wildcards, input: option("--expression", input.expression),
     shell:
@@ -86,7 +86,7 @@ rule nest_splits:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        code=plan.code("nest_splits"),
+        code=lambda wildcards: plan.code("nest_splits"),
         json=lambda wildcards: as_json(plan.inner_splits[wildcards.scheme]),
     shell:
         "python workflow_scripts/nest_splits.py --threads {threads} --name {wildcards.cohort:q}"
@@ -112,7 +112,7 @@ rule unite_cohorts:
         mem_mb=memory(8000),
         runtime=30,
     params:
-        code=plan.code("unite_cohorts"),
+        code=lambda wildcards: plan.code("unite_cohorts"),
         members=lambda wildcards: plan.cohorts.member_options(
             wildcards.cohort, f"{R}/cohort/{{member}}"
         ),
@@ -145,7 +145,7 @@ rule unite_splits:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("unite_splits"),
+        code=lambda wildcards: plan.code("unite_splits"),
         members=lambda wildcards: plan.cohorts.member_options(
             wildcards.cohort, f"{R}/splits/{{member}}/{wildcards.scheme}.parquet"
         ),

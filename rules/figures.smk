@@ -31,7 +31,7 @@ rule plot_smoothing:
         mem_mb=memory(4000),
         runtime=30,
     params:
-        code=plan.code("plot_smoothing"),
+        code=lambda wildcards: plan.code("plot_smoothing"),
         cohorts=lambda wildcards: plan.report.smoothed_cohorts(wildcards.smoothing),
         folder=f"{R}/figures/smoothing/{{smoothing}}",
     shell:
@@ -58,7 +58,7 @@ rule plot_balance:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        code=plan.code("plot_balance"),
+        code=lambda wildcards: plan.code("plot_balance"),
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
         results=lambda wildcards: R,
         figures=f"{R}/figures/{{study}}",
@@ -90,7 +90,7 @@ rule draw_heatmaps:
         mem_mb=memory(4000),
         runtime=60,
     params:
-        code=plan.code("draw_heatmaps"),
+        code=lambda wildcards: plan.code("draw_heatmaps"),
         json=as_json(plan.heatmaps),
         roots=lambda wildcards: plan.explained_slides(wildcards.explanation)["roots"],
         task=lambda wildcards: plan.explanations[wildcards.explanation]["task"],
@@ -120,7 +120,7 @@ rule draw_splits:
         mem_mb=memory(1000),
         runtime=30,
     params:
-        code=plan.code("draw_splits"),
+        code=lambda wildcards: plan.code("draw_splits"),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "python workflow_scripts/draw_splits.py --threads {threads} --audits {input:q}"
@@ -144,7 +144,7 @@ rule contact_sheet:
         mem_mb=memory(1000),
         runtime=60,
     params:
-        code=plan.code("contact_sheet"),
+        code=lambda wildcards: plan.code("contact_sheet"),
         results=lambda wildcards: R,
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
@@ -169,7 +169,7 @@ rule plot_calibration:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("plot_calibration"),
+        code=lambda wildcards: plan.code("plot_calibration"),
         cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
         order=lambda wildcards: plan.colour_order(wildcards.study),
@@ -201,7 +201,7 @@ rule plot_training:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        code=plan.code("plot_training"),
+        code=lambda wildcards: plan.code("plot_training"),
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
         representations=lambda wildcards: as_json(
             plan.trained_by(wildcards.study, wildcards.cohort)
@@ -233,7 +233,7 @@ rule plot_attribution:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("plot_attribution"),
+        code=lambda wildcards: plan.code("plot_attribution"),
         name=lambda wildcards: plan.explanation_title(wildcards.explanation),
         explanation=lambda wildcards, input: Path(input.controls).parent,
         folder=lambda wildcards, output: Path(output[0]).parent,

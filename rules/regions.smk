@@ -22,7 +22,7 @@ rule cut_regions:
         mem_mb=memory(4000),
         runtime=480,
     params:
-        code=plan.code("cut_regions"),
+        code=lambda wildcards: plan.code("cut_regions"),
         json=lambda wildcards: as_json(plan.regions.cut[wildcards.regions]),
         root=lambda wildcards: plan.cohorts.slide_root(wildcards.cohort),
         lost=plan.slides.max_lost_share,
@@ -54,7 +54,7 @@ rule import_regions:
         mem_mb=memory(2000),
         runtime=120,
     params:
-        code=plan.code("import_regions"),
+        code=lambda wildcards: plan.code("import_regions"),
         json=lambda wildcards: as_json(plan.regions.imported[wildcards.regions]),
         folder=lambda wildcards: plan.regions.folder(
             wildcards.regions, wildcards.cohort

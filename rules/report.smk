@@ -23,7 +23,7 @@ rule evaluate_study:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        code=plan.code("evaluate_study"),
+        code=lambda wildcards: plan.code("evaluate_study"),
         json=lambda wildcards: as_json(plan.evaluation_of(wildcards.study)),
         results=lambda wildcards: R,
         folder=f"{R}/evaluation/{{study}}",
@@ -50,7 +50,7 @@ rule probe_site:
         mem_mb=memory(8000),
         runtime=60,
     params:
-        code=plan.code("probe_site"),
+        code=lambda wildcards: plan.code("probe_site"),
         json=as_json(plan.site_probe),
         results=lambda wildcards: R,
     shell:
@@ -85,7 +85,7 @@ rule make_tables:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("make_tables", data=plan.report.templates),
+        code=lambda wildcards: plan.code("make_tables", data=plan.report.templates),
         cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
         published=lambda wildcards: as_json(plan.published(wildcards.study)),
@@ -116,7 +116,7 @@ rule plot_kaplan_meier:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        code=plan.code("plot_kaplan_meier"),
+        code=lambda wildcards: plan.code("plot_kaplan_meier"),
         method=lambda wildcards: plan.studies[wildcards.study]["kaplan_meier"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
         results=lambda wildcards: R,
@@ -145,7 +145,7 @@ rule plot_forest:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("plot_forest"),
+        code=lambda wildcards: plan.code("plot_forest"),
         cohorts=lambda wildcards: plan.studies[wildcards.study]["cohorts"],
         labels=lambda wildcards: as_json(plan.labels(wildcards.study), sort=False),
         order=lambda wildcards: plan.colour_order(wildcards.study),
@@ -176,7 +176,7 @@ rule write_profiles:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("write_profiles"),
+        code=lambda wildcards: plan.code("write_profiles"),
         config=lambda wildcards: as_json(plan.config),
         studies=[f"{study}={R}/tables/{study}" for study in plan.report.studies],
         folder=lambda wildcards: f"{R}/tables",
@@ -202,7 +202,7 @@ rule write_report:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        code=plan.code("write_report", data=plan.report.templates),
+        code=lambda wildcards: plan.code("write_report", data=plan.report.templates),
         studies=plan.report.study_options(),
         config=lambda wildcards: as_json(plan.config),
         left_out=lambda wildcards: as_json(plan.left_out),

@@ -17,7 +17,7 @@ rule simulate_tables:
         mem_mb=memory(2000),
         runtime=30,
     params:
-        code=plan.code("simulate_tables"),
+        code=lambda wildcards: plan.code("simulate_tables"),
         json=as_json(plan.cohorts.simulation),
         folder=lambda wildcards: RAW,
     shell:
@@ -42,7 +42,7 @@ rule simulate_slides:
         mem_mb=memory(2000),
         runtime=60,
     params:
-        code=plan.code("simulate_slides"),
+        code=lambda wildcards: plan.code("simulate_slides"),
         json=as_json(plan.cohorts.simulation),
         folder=lambda wildcards: RAW,
         shards=lambda wildcards: plan.cohorts.shards(wildcards.cohort),
@@ -82,7 +82,7 @@ rule describe_archive:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("describe_archive"),
+        code=lambda wildcards: plan.code("describe_archive"),
         raw=lambda wildcards: RAW,
         output=lambda wildcards, output: Path(output[0]).parent,
     shell:
@@ -111,7 +111,7 @@ rule simulate_oracle:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("simulate_oracle"),
+        code=lambda wildcards: plan.code("simulate_oracle"),
         results=lambda wildcards: R,
     shell:
         "python workflow_scripts/simulate_oracle.py --threads {threads} --truth {input.truth:q}"

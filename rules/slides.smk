@@ -24,7 +24,7 @@ rule segment_tissue:
         runtime=240,
         gpu=plan.gpus.tissue(),
     params:
-        code=plan.code("segment_tissue"),
+        code=lambda wildcards: plan.code("segment_tissue"),
         json=as_json(plan.slides.tissue),
         root=lambda wildcards: plan.cohorts.slide_root(wildcards.cohort),
         shards=lambda wildcards: plan.cohorts.shards(wildcards.cohort),
@@ -54,7 +54,7 @@ rule cut_tiles:
         mem_mb=memory(4000),
         runtime=60,
     params:
-        code=plan.code("cut_tiles"),
+        code=lambda wildcards: plan.code("cut_tiles"),
         json=as_json(plan.slides.tiles),
         size=lambda wildcards: plan.slides.tilings[wildcards.tiling][0],
         mpp=lambda wildcards: plan.slides.tilings[wildcards.tiling][1],
@@ -125,7 +125,7 @@ rule index_features:
         mem_mb=memory(1000),
         runtime=10,
     params:
-        code=plan.code("index_features"),
+        code=lambda wildcards: plan.code("index_features"),
         lost=plan.slides.max_lost_share,
     shell:
         "python workflow_scripts/index_features.py --threads {threads} --indices {input.shards:q}"

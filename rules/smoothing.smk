@@ -172,7 +172,7 @@ rule smooth_expression:
         mem_mb=memory(4000),
         runtime=30,
     params:
-        code=plan.code("smooth_expression"),
+        code=lambda wildcards: plan.code("smooth_expression"),
     shell:
         "python workflow_scripts/smooth_expression.py --threads {threads} --vectors {input.vectors:q}"
         " --model {input.model:q} --output {output:q} > {log:q} 2>&1"
