@@ -129,7 +129,7 @@ EDITS = [
            '    "again": "pathomix.methods.again:Clinical",\n    "abmil"'),
           (CONFIG, "\nstudies:\n", "\n  again: {method: again}\n\nstudies:\n"),
           (CONFIG, "[clinical, ridge_genes, s_mlp", "[clinical, again, ridge_genes, s_mlp")),
-         {"fit_method": 1, "evaluate_study": 1, "plot_forest": 1, "plot_calibration": 1, "plot_training": 1},
+         {"fit_method": 1, "evaluate_study": 1, "plot_training": 1},
          "runs/small/again/sim_a/cv.parquet is not there"),
     Edit("a new cohort with a study of its own",
          (("config/cohorts/twin.yaml", "", TWIN),
