@@ -68,6 +68,13 @@ def test_no_row_is_above_the_oracle(demo: pd.DataFrame, cohort: str) -> None:
 
 
 @pytest.mark.parametrize("cohort", COHORTS)
+@pytest.mark.parametrize("metric", ["c_index", "balanced_accuracy"])
+def test_modaltune_is_above_each_of_its_modalities_on_one_split(results: Path, cohort: str, metric: str) -> None:
+    rows = scores(results, "modaltune", metric).loc[cohort]["mean"]
+    assert rows["modaltune"] > rows[["modaltune_image", "modaltune_genes"]].max()
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
 def test_modaltune_is_above_its_ablations_where_the_modalities_complement_each_other(
     results: Path, cohort: str
 ) -> None:
