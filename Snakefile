@@ -64,7 +64,7 @@ onstart:
     check_weights(plan, REGISTRY, token="HF_TOKEN" in os.environ)
     # What stands behind each code digest, for `python -m pathomix.why`; a dry-run writes nothing.
     RECORD.keep(plan.root / R)
-    start_without_waiting()
+    lift_own_limit(workflow.scheduler)
     watch_run()
 
 

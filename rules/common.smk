@@ -16,6 +16,7 @@ from pathomix.workflow.cohorts import COHORT_FILES
 from pathomix.workflow.digest import RECORD
 from pathomix.workflow.needs import check_folder, check_weights, weight_targets
 from pathomix.workflow.plan import ORACLES, Plan, as_json
+from pathomix.workflow.scheduling import lift_own_limit
 from pathomix.workflow.summary import LOGGER, watch
 
 
@@ -59,17 +60,6 @@ def run_command():
             *files,
         ]
     )
-
-
-def start_without_waiting():
-    """Take Snakemake's own limit of 100 jobs a second away; a limit the user asked for stays.
-
-    While a limit is set, Snakemake 9.27 looks at all ready jobs once a second more for every job that finished: after
-    200 jobs that costs as much as the jobs do.
-    """
-    limiter = workflow.scheduler.job_rate_limiter
-    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
-        workflow.scheduler.job_rate_limiter = None
 
 
 RUN = {}
