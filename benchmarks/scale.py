@@ -30,7 +30,7 @@ from pathomix.core.locks import LOCK_COLUMNS
 from pathomix.workflow.dry_run import Job, parse_plan
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config", "envs", "profiles", "resources", "rules", "src", "workflow_scripts")
+PARTS = ("Snakefile", "config", "envs", "locks", "profiles", "resources", "rules", "src", "workflow_scripts")
 EXTRA = "synthetic_kirc"
 """The ninth cohort, described like `pg_kirc`; with the union of the configuration there are ten names."""
 SEEDS = [0, 1, 2]
