@@ -32,7 +32,8 @@ def test_the_demo_equals_a_local_run(
     assert Counter(job.rule for job in ran) == jobs
     assert {job.state for job in ran} == {"COMPLETED"}
     assert {job.rule for job in ran if job.gpus} >= {"embed_tiles", "train_representation", "embed_cohort"}
-    assert len({job.array for job in ran if job.rule == "embed_tiles"} - {""}) >= 1
+    # Jobs that are ready at the same moment are one array: which, depends on how soon their inputs are made.
+    assert {job.array for job in ran} - {""}
 
     local = copy_repository(root, tmp_path / "local")
     runner(root, local)("--profile", "profiles/local", "--cores", "2", *CONFIG)
