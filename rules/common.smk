@@ -14,9 +14,9 @@ from pathomix.acquire.weights import read_registry
 from pathomix.core.files import file_digest, sweep
 from pathomix.workflow.cohorts import COHORT_FILES
 from pathomix.workflow.digest import RECORD
-from pathomix.workflow.needs import check_folder, check_weights, weight_targets
+from pathomix.workflow.needs import check_weights, weight_targets
 from pathomix.workflow.plan import ORACLES, Plan, as_json
-from pathomix.workflow.scheduling import lift_own_limit
+from pathomix.workflow.scheduling import check_folder, lift_own_limit
 from pathomix.workflow.summary import LOGGER, watch
 
 

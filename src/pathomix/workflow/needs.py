@@ -1,4 +1,4 @@
-"""What the reported rows of a configuration need: cohorts, tile features and weights, and a folder to run in."""
+"""What the reported rows of a configuration need: cohorts, tile features and weights."""
 
 from __future__ import annotations
 
@@ -7,28 +7,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pathomix.acquire.weights import FOLDER, MissingWeightsError, Registry, missing_weights
-from pathomix.core.errors import PathomixError
 
 if TYPE_CHECKING:
     from pathomix.workflow.plan import Plan
-
-# Slurm's plug-in puts a job's command line between double quotes, in which a shell reads these.
-_READ_BETWEEN_QUOTES = frozenset("$`\\")
-
-
-def check_folder(executor: str | None, folder: str) -> None:
-    """Refuse a folder that jobs of a cluster cannot start in.
-
-    Args:
-        executor: Name of Snakemake's executor plug-in, None for a dry-run.
-        folder: Where Snakemake was started.
-
-    Raises:
-        PathomixError: The name of the folder would be read by the shell of a Slurm job.
-    """
-    if executor == "slurm" and _READ_BETWEEN_QUOTES & set(folder):
-        fact = "Slurm jobs cannot start in a folder whose name holds $, ` or a backslash"
-        raise PathomixError(fact, offending=[folder], remedy="move the repository")
 
 
 def needed_cohorts(plan: Plan) -> list[str]:

@@ -1,10 +1,29 @@
-"""How soon Snakemake starts jobs."""
+"""Where Snakemake may start jobs, and how soon."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from pathomix.core.errors import PathomixError
+
 _OWN = (100, 1)
+# Slurm's plug-in puts a job's command line between double quotes, in which a shell reads these.
+_READ_BETWEEN_QUOTES = frozenset("$`\\")
+
+
+def check_folder(executor: str | None, folder: str) -> None:
+    """Refuse a folder that jobs of a cluster cannot start in.
+
+    Args:
+        executor: Name of Snakemake's executor plug-in, None for a dry-run.
+        folder: Where Snakemake was started.
+
+    Raises:
+        PathomixError: The name of the folder would be read by the shell of a Slurm job.
+    """
+    if executor == "slurm" and _READ_BETWEEN_QUOTES & set(folder):
+        fact = "Slurm jobs cannot start in a folder whose name holds $, ` or a backslash"
+        raise PathomixError(fact, offending=[folder], remedy="move the repository")
 
 
 def lift_own_limit(scheduler: Any) -> None:

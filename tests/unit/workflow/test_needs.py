@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from pathomix.acquire.weights import MissingWeightsError, read_registry
-from pathomix.core.errors import PathomixError
-from pathomix.workflow.needs import check_folder, check_weights, weight_targets
+from pathomix.workflow.needs import check_weights, weight_targets
 from tests.unit.workflow.test_plan import plan_of
 
 
@@ -45,13 +44,3 @@ def test_what_no_rule_can_fetch_stops_the_run_before_it_begins(root: Path, regis
 
 def test_the_demo_needs_none(root: Path, registry) -> None:
     check_weights(plan_of(root, "config/demo.yaml"), registry, token=False)
-
-
-@pytest.mark.parametrize("folder", ["/data/a$b", "/data/`a`", "/data/a\\b"])
-def test_a_folder_that_the_shell_of_a_slurm_job_would_read_is_refused(folder: str) -> None:
-    with pytest.raises(PathomixError, match=r"Slurm jobs cannot start in a folder.*move the repository") as raised:
-        check_folder("slurm", folder)
-    assert folder in str(raised.value)
-    check_folder("local", folder)
-    check_folder(None, folder)
-    check_folder("slurm", "/data/a b;c 'd' \"e\"")

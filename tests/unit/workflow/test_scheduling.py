@@ -1,4 +1,4 @@
-"""Snakemake's own limit of jobs a second is lifted when a run starts, a limit the user asked for is not."""
+"""Folders that Slurm jobs cannot start in are refused; Snakemake's own limit of jobs a second is lifted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from snakemake.cli import get_argument_parser
 from snakemake.scheduling.job_scheduler import JobRateLimiter
 from snakemake.settings.types import MaxJobsPerTimespan
 
-from pathomix.workflow.scheduling import lift_own_limit
+from pathomix.core.errors import PathomixError
+from pathomix.workflow.scheduling import check_folder, lift_own_limit
 
 
 def after_the_start(limit: str) -> JobRateLimiter | None:
@@ -39,3 +40,13 @@ def test_every_run_starts_so(root: Path) -> None:
     text = (root / "Snakefile").read_text()
     started = text[text.index("onstart:") : text.index("onsuccess:")]
     assert "    lift_own_limit(workflow.scheduler)\n" in started
+
+
+@pytest.mark.parametrize("folder", ["/data/a$b", "/data/`a`", "/data/a\\b"])
+def test_a_folder_that_the_shell_of_a_slurm_job_would_read_is_refused(folder: str) -> None:
+    with pytest.raises(PathomixError, match=r"Slurm jobs cannot start in a folder.*move the repository") as raised:
+        check_folder("slurm", folder)
+    assert folder in str(raised.value)
+    check_folder("local", folder)
+    check_folder(None, folder)
+    check_folder("slurm", "/data/a b;c 'd' \"e\"")
