@@ -15,8 +15,6 @@ from pathomix.methods.network import Forward, Reader
 from pathomix.methods.pathway_attention import PathwayAttention, PathwayAttentionSettings
 from pathomix.nn.mcat import MCAT, MCATFusion
 
-_HEADS = 8
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(PathwayAttentionSettings):
@@ -24,17 +22,22 @@ class Settings(PathwayAttentionSettings):
 
     Attributes:
         fusion: concat or bilinear.
+        heads: Of the transformers over the groups.
     """
 
     fusion: MCATFusion = "concat"
+    heads: int = 8
     learning_rate: float = 2e-4
     l2: float = 1e-5
 
     def __post_init__(self) -> None:
         super().__post_init__()
         choice(self.fusion, get_args(MCATFusion), "fusion")
-        if self.width < _HEADS or self.width % _HEADS:
-            raise PathomixError(f"mcat: width is {self.width}", remedy=f"set it to a multiple of {_HEADS}")
+        if self.heads < 1 or self.width % self.heads:
+            raise PathomixError(
+                f"mcat: {self.heads} heads do not share a width of {self.width}",
+                remedy="set `width` to a multiple of `heads`",
+            )
 
 
 class MCATMethod(PathwayAttention):
@@ -58,7 +61,7 @@ class MCATMethod(PathwayAttention):
             feed_forward=2 * own.width,
             classes=head.outputs,
             fusion=own.fusion,
-            heads=_HEADS,
+            heads=own.heads,
             dropout=own.dropout,
         )
         return network, lambda batch: network(batch.tiles, batch.molecular).logits

@@ -14,8 +14,9 @@ from pathomix.methods.blocks import BLOCKS
 from pathomix.methods.path_gptomic_regions import RegionEncoder
 from pathomix.methods.path_gptomic_switches import PROFILES, SWITCHES
 from pathomix.nn.path_gptomic import GenomicSizes, HeadOutput
-from pathomix.training.loop import FURTHER_OPTIMISERS, OPTIMISERS, Recipe
+from pathomix.training.loop import Recipe
 from pathomix.training.modulation import Mode, ModulationSettings
+from pathomix.training.optimisers import FURTHER_OPTIMISERS, OPTIMISERS
 
 IMAGES = ("tiles", "slide_vector", "regions", "none")
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathomix.core.errors import PathomixError
 from pathomix.core.parameters import choice
 from pathomix.methods.heads import SURVIVAL_LOSSES
-from pathomix.training.loop import OPTIMISERS, Recipe
+from pathomix.training.loop import Recipe
+from pathomix.training.optimisers import OPTIMISERS
 
 
 @dataclass(frozen=True, kw_only=True)

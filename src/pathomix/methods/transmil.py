@@ -16,8 +16,6 @@ from pathomix.methods.slide_network import SlideNetwork, SlideSettings
 from pathomix.nn.nystrom import KeptRows
 from pathomix.nn.transmil import TransMIL
 
-_HEADS = 8
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(SlideSettings):
@@ -25,12 +23,14 @@ class Settings(SlideSettings):
 
     Attributes:
         width: Token width; landmarks are half of it.
+        heads: Of the attention; they share the width.
         kept: ``last``, or ``first``: the attention with the shift of the package version that TransMIL pins
             (`nn.nystrom.NystromAttention`).
         attention_dropout: After the attention; `dropout` is that of the concatenated feature blocks.
     """
 
     width: int = 512
+    heads: int = 8
     kept: KeptRows = "last"
     attention_dropout: float = 0.1
     survival_loss: str = "nll"
@@ -42,8 +42,11 @@ class Settings(SlideSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         choice(self.kept, get_args(KeptRows), "kept")
-        if self.width < _HEADS or self.width % _HEADS:
-            raise PathomixError(f"transmil: width is {self.width}", remedy=f"set it to a multiple of {_HEADS}")
+        if self.heads < 1 or self.width % self.heads:
+            raise PathomixError(
+                f"transmil: {self.heads} heads do not share a width of {self.width}",
+                remedy="set `width` to a multiple of `heads`",
+            )
 
 
 class TransMILMethod(SlideNetwork):
@@ -63,7 +66,8 @@ class TransMILMethod(SlideNetwork):
             tile_dim,
             own.width,
             head.outputs,
-            heads=_HEADS,
+            heads=own.heads,
+            dim_head=own.width // own.heads,
             dropout=own.attention_dropout,
             kept=own.kept,
             omic_dim=sum(reader.molecular.sizes) if reader.molecular else 0,

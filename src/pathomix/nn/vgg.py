@@ -6,7 +6,6 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import vgg19_bn
 
 _GRID = 7
 _CHANNELS = 512
@@ -24,6 +23,9 @@ class VGGEncoder(nn.Module):
     """
 
     def __init__(self, width: int = 1024, dropout: float = 0.25) -> None:
+        # Imported here: it brings torch's compiler with it, and every row of Path-GPTomic knows of this network.
+        from torchvision.models import vgg19_bn
+
         super().__init__()
         self.features = vgg19_bn(weights=None).features.requires_grad_(False)
         self.pool = nn.AdaptiveAvgPool2d(_GRID)

@@ -21,6 +21,7 @@ from pathomix.nn.modaltune import ModalTune, View, backward_by_task
 from pathomix.representations.modaltune_data import Batch, CaseInputs
 from pathomix.representations.modaltune_settings import ModalTuneSettings
 from pathomix.training.checkpoint import Checkpoint
+from pathomix.training.optimisers import make_optimiser
 from pathomix.training.precision import Precision
 from pathomix.training.schedule import WarmupCosine
 
@@ -93,10 +94,10 @@ class Trainer:
         unread = self.network.gene_encoder is None or self.network.settings.fusion == "image"
         return 0 if unread else int(self.settings.value("gene_epochs"))
 
-    def _optimisation(self, epochs: int) -> tuple[torch.optim.AdamW, WarmupCosine]:
+    def _optimisation(self, epochs: int) -> tuple[torch.optim.Optimizer, WarmupCosine]:
         settings = self.settings
         rate = settings.learning_rate
-        optimiser = torch.optim.AdamW(self._trained.values(), lr=rate, weight_decay=settings.weight_decay, fused=True)
+        optimiser = make_optimiser("adamw", self._trained.values(), lr=rate, weight_decay=settings.weight_decay)
         return optimiser, WarmupCosine(rate, epochs, settings.warmup, joint=settings.value("learning_rate_rule"))
 
     # epochs

@@ -339,7 +339,9 @@ def composite(rgba: NDArray[np.uint8], background: tuple[int, int, int]) -> NDAr
     result = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dtype=np.uint8)  # a copy of a slice takes twice as long
     if alpha.min(initial=255) == 255:
         return result
-    seen_through = alpha < 255  # often whole strips of glass: only these pixels are worked on
+    unscanned = alpha == 0  # often whole strips of glass
+    cv2.copyTo(np.full_like(result, background), unscanned.astype(np.uint8), result)
+    seen_through = (alpha < 255) & ~unscanned
     weight = alpha[seen_through][:, None].astype(np.uint32)
     blend = result[seen_through] * weight + np.asarray(background, dtype=np.uint32) * (255 - weight)
     result[seen_through] = (blend + 127) // 255

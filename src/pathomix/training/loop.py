@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,7 @@ from torch import Tensor, nn
 
 from pathomix.core.errors import PathomixError
 from pathomix.training.batches import batches
-
-OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "radam": torch.optim.RAdam,
-}
-FURTHER_OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": torch.optim.AdamW,
-    "sgd": partial(torch.optim.SGD, momentum=0.9),
-}
-"""Only for methods that offer them."""
+from pathomix.training.optimisers import make_optimiser
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,7 @@ class Recipe:
         l1: Weight of the sum of absolute parameter values.
         patience: Epochs without a better score on the valid part before stopping, the best epoch being kept;
             None: no selection, the last epoch is the model.
-        optimiser: Key of OPTIMISERS or FURTHER_OPTIMISERS.
+        optimiser: Key of `optimisers.OPTIMISERS` or `FURTHER_OPTIMISERS`.
     """
 
     epochs: int
@@ -114,8 +104,7 @@ def optimise(
     generator = np.random.default_rng(seed)
     hooks = hooks or Hooks()
     parameters = _trained(model) if hooks.groups is None else hooks.groups
-    kind = {**OPTIMISERS, **FURTHER_OPTIMISERS}[recipe.optimiser]
-    optimiser = kind(parameters, lr=recipe.learning_rate, weight_decay=recipe.l2)
+    optimiser = make_optimiser(recipe.optimiser, parameters, lr=recipe.learning_rate, weight_decay=recipe.l2)
     rates = [group["lr"] for group in optimiser.param_groups]
     history: list[Epoch] = []
     best, best_state, best_step = -math.inf, _copy(model), -1

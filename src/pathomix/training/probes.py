@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit, softmax
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import recall_score
 
 from pathomix.core.errors import PathomixError
 from pathomix.survival.concordance import harrell_c
@@ -96,6 +94,9 @@ def fit_logistic(
             offending=np.flatnonzero(~np.isfinite(rows).all(axis=1)),
             remedy="leave out patients without a vector before",
         )
+    # Imported here: cohorts are embedded, time and again, without a probe.
+    from sklearn.linear_model import LogisticRegression
+
     # scikit-learn no longer lets liblinear loop over classes itself.
     targets = classes[1:] if len(classes) == 2 else classes
     model = LogisticRegression(solver="liblinear", C=inverse_regularisation, max_iter=max_iter, random_state=0)
@@ -128,6 +129,8 @@ def subtype_score(
     known = codes != UNLABELLED
     if not known.any():
         return float("nan")
+    from sklearn.metrics import recall_score
+
     probe = fit_logistic(train, train_label, inverse_regularisation=inverse_regularisation, max_iter=max_iter)
     true, predicted = codes[known], probe.predict(np.asarray(held)[known])
     return float(recall_score(true, predicted, labels=np.unique(true), average="macro"))

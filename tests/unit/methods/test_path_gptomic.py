@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -442,3 +444,8 @@ def test_a_patient_without_regions_has_no_prediction(pictured: Cases) -> None:
     less = MemoryRegions({p: images for p, images in pictured.regions.images.items() if p != lost})
     model, test = fitted(replace(pictured, regions=less), **REGIONS)
     assert set(test.ids) - set(model.predict(test).index) == {lost}
+
+
+def test_rows_without_the_vgg_do_not_import_torchvision() -> None:
+    code = "import sys; import pathomix.methods.path_gptomic; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

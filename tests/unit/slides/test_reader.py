@@ -56,6 +56,15 @@ def test_unscanned_pixels_take_the_background_not_black():
     assert background_rgb({"openslide.background-color": "nonsense"}) == (255, 255, 255)
 
 
+def test_every_transparency_is_blended_and_rounded():
+    alpha, colour = np.meshgrid(np.arange(256), np.array([0, 1, 100, 254, 255]), indexing="ij")
+    rgba = np.stack([colour, colour[:, ::-1], alpha // 2, alpha], axis=-1).astype(np.uint8)
+    background = np.array([250, 128, 3])
+    weight = rgba[..., 3:] / 255
+    expected = np.floor(rgba[..., :3] * weight + background * (1 - weight) + 0.5)
+    np.testing.assert_array_equal(composite(rgba, (250, 128, 3)), expected)
+
+
 def test_reading_beyond_the_canvas_pads_with_white(zoo, image, kit):
     coarse = kit.halved(image[0])
     for path, mpp in ((zoo / "coarse.tiff", None), (zoo / "plain.png", 0.5)):
