@@ -3,7 +3,8 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 RULES := .venv/rules
 RUNNER := .venv/runner
-PIP := -m pip install --quiet --disable-pip-version-check --no-deps
+# Modules are compiled when they are first imported: of these packages the rules import a tenth.
+PIP := -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 # Rules call plain `python`, which has to be the one of the rules' environment.
 export PATH := $(CURDIR)/$(RULES)/bin:$(PATH)
 SNAKEMAKE := $(RUNNER)/bin/snakemake

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -116,6 +116,14 @@ class RegionEncoder:
         return network
 
 
+class _Crops(NamedTuple):
+    """Crops [n, 3, S, S] of one region, the place of its patient, and what each counts in the patient's mean."""
+
+    images: Tensor
+    place: int
+    weight: float
+
+
 @dataclass(frozen=True)
 class RegionRows:
     """Regions of some patients, read when they are needed.
@@ -182,6 +190,16 @@ class RegionRows:
 
     def views(self, rows: NDArray[np.int64]) -> Iterator[View]:
         """All crops of all regions; a patient's mean over them is the mean over crops and then over regions."""
+        waiting: list[_Crops] = []
+        for crops in self._crops(rows):
+            waiting.append(crops)
+            if sum(map(len, (each.images for each in waiting))) >= _IMAGES_AT_ONCE:
+                yield from self._joined(waiting)
+                waiting = []
+        if waiting:
+            yield from self._joined(waiting)
+
+    def _crops(self, rows: NDArray[np.int64]) -> Iterator[_Crops]:
         from pathomix.slides.region_images import STATISTICS, test_crops
 
         colours = STATISTICS[self.statistics]
@@ -191,9 +209,14 @@ class RegionRows:
                 crops = test_crops(
                     image, crop=self.crop, stride=self.stride, size=self.size, mean=colours.mean, std=colours.std
                 )
-                weight = 1.0 / (len(found) * len(crops))
-                for start in range(0, len(crops), _IMAGES_AT_ONCE):
-                    part = crops[start : start + _IMAGES_AT_ONCE]
-                    yield View(
-                        (part.to(self.device),), torch.full((len(part),), place), torch.full((len(part),), weight)
-                    )
+                yield _Crops(crops, place, 1.0 / (len(found) * len(crops)))
+
+    def _joined(self, regions: Sequence[_Crops]) -> Iterator[View]:
+        """Crops of several regions side by side, cut to what the network is shown at once."""
+        counts = torch.tensor([len(region.images) for region in regions])
+        images = torch.cat([region.images for region in regions])
+        place = torch.tensor([region.place for region in regions]).repeat_interleave(counts)
+        weight = torch.tensor([region.weight for region in regions]).repeat_interleave(counts)
+        for start in range(0, len(images), _IMAGES_AT_ONCE):
+            part = slice(start, start + _IMAGES_AT_ONCE)
+            yield View((images[part].to(self.device),), place[part], weight[part])

@@ -113,7 +113,7 @@ class FeatureStore:
         self._root = Path(results_root)
         paths = [index_path] if isinstance(index_path, str | os.PathLike) else index_path
         self._named = ", ".join(os.fspath(path) for path in paths)
-        self._slides: dict[str, pd.DataFrame] = {}
+        self._slides: dict[str, list[_Row]] = {}
         for path in paths:
             self._add(path)
         self._cache: dict[str, _Slide] = {}
@@ -122,7 +122,9 @@ class FeatureStore:
     def _add(self, path: str | os.PathLike[str]) -> None:
         frame = read_table(path, SLIDE_INDEX)
         done = frame[frame["status"] == "done"].sort_values("slide_id")
-        slides = {str(patient): group for patient, group in done.groupby("patient_id")}
+        slides: dict[str, list[_Row]] = {}
+        for patient, *row in done[["patient_id", "slide_id", "path", "key"]].itertuples(index=False):
+            slides.setdefault(str(patient), []).append(_Row(*map(str, row)))
         shared = sorted(slides.keys() & self._slides.keys())
         if shared:
             raise PathomixError(
@@ -141,7 +143,7 @@ class FeatureStore:
         """
         if not self._slides:
             raise PathomixError(f"{self._named}: no embedded slide", remedy="see the quarantine table beside it")
-        first = self._slides[min(self._slides)].iloc[0]
+        first = self._slides[min(self._slides)][0]
         return int(self._read(first).features.shape[1])
 
     @property
@@ -161,8 +163,8 @@ class FeatureStore:
                 f"{self._named}: no embedded slide", offending=[patient_id], remedy="ask `patient_ids` first"
             )
         rows = self._slides[patient_id]
-        parts = [self._read(row) for _, row in rows.iterrows()]
-        widths = {slide_id: part.features.shape[1] for slide_id, part in zip(rows["slide_id"], parts, strict=True)}
+        parts = [self._read(row) for row in rows]
+        widths = {row.slide_id: part.features.shape[1] for row, part in zip(rows, parts, strict=True)}
         if len(set(widths.values())) > 1:
             raise PathomixError(
                 f"{patient_id}: features of different width",
@@ -173,28 +175,37 @@ class FeatureStore:
             features=np.concatenate([part.features for part in parts]).astype(np.float32),
             coords=np.concatenate([part.coords for part in parts]),
             slide=np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.coords) for part in parts]),
-            slide_ids=tuple(rows["slide_id"]),
+            slide_ids=tuple(row.slide_id for row in rows),
             tile_edge=np.stack([part.edge for part in parts]),
         )
 
-    def _read(self, row: pd.Series) -> _Slide:
-        slide_id, name = str(row["slide_id"]), str(row["path"])
-        if name in self._cache:
-            return self._cache[name]
-        path = self._root / name
+    def _read(self, row: _Row) -> _Slide:
+        if row.path in self._cache:
+            return self._cache[row.path]
+        path = self._root / row.path
         try:
             with h5py.File(path, "r") as file:
                 key = str(file["features"].attrs["key"])
                 content = _Slide(file["features"][:], file["coords"][:], tile_edge(file["coords"].attrs))
         except (OSError, KeyError) as error:
-            raise PathomixError(f"{path}: cannot be read ({error})", offending=[slide_id], remedy=_REMEDY) from error
-        if key != row["key"]:
-            raise PathomixError(f"{path}: not the file that was indexed", offending=[slide_id], remedy=_REMEDY)
+            raise PathomixError(
+                f"{path}: cannot be read ({error})", offending=[row.slide_id], remedy=_REMEDY
+            ) from error
+        if key != row.key:
+            raise PathomixError(f"{path}: not the file that was indexed", offending=[row.slide_id], remedy=_REMEDY)
         size = content.features.nbytes + content.coords.nbytes
         if size <= self._free:
             self._free -= size
-            self._cache[name] = content
+            self._cache[row.path] = content
         return content
+
+
+class _Row(NamedTuple):
+    """Of the index: a slide, its feature file and the key in it."""
+
+    slide_id: str
+    path: str
+    key: str
 
 
 class _Slide(NamedTuple):
