@@ -3,10 +3,13 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 RULES := .venv/rules
 RUNNER := .venv/runner
-# Modules are compiled when they are first imported: of these packages the rules import a tenth.
 PIP := -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
+# pip would compile on one core. A few files of the packages are for other Pythons and cannot be compiled.
+COMPILE = $(1)/bin/python -m compileall -qq -j 0 $(1)/lib || true
 # Rules call plain `python`, which has to be the one of the rules' environment.
 export PATH := $(CURDIR)/$(RULES)/bin:$(PATH)
+# Set in many containers; every job would compile pathomix anew.
+unexport PYTHONDONTWRITEBYTECODE
 SNAKEMAKE := $(RUNNER)/bin/snakemake
 
 .PHONY: demo shoebox demo-isolated test test-slurm test-all docs lint bench lock clean
@@ -54,17 +57,20 @@ $(RULES)/.ready: locks/rules.txt pyproject.toml
 	@$(PYTHON) -m venv $(RULES)
 	@$(RULES)/bin/python $(PIP) -r locks/rules.txt
 	@$(RULES)/bin/python $(PIP) --editable .
+	@$(call COMPILE,$(RULES))
 	@touch $@
 
 $(RULES)/.ready-dev: $(RULES)/.ready locks/dev.txt
 	@echo "installing tests and linters ..."
 	@$(RULES)/bin/python $(PIP) -r locks/dev.txt
+	@$(call COMPILE,$(RULES))
 	@touch $@
 
 $(RUNNER)/.ready: locks/runner.txt
 	@echo "installing the runner's environment ..."
 	@$(PYTHON) -m venv $(RUNNER)
 	@$(RUNNER)/bin/python $(PIP) -r locks/runner.txt
+	@$(call COMPILE,$(RUNNER))
 	@touch $@
 
 # Resolve the locks anew from the *.in files, in scratch environments.

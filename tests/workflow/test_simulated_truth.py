@@ -17,7 +17,7 @@ COHORTS = ("sim_a", "sim_b")
 ROWS = {
     "clinical": ["clinical"],
     "alterations": ["ridge_alterations"],
-    "genes": ["ridge_genes", "ridge_pathways"],
+    "genes": ["ridge_genes", "ridge_pathways", "s_mlp"],
     "image": ["abmil"],
 }
 
@@ -35,9 +35,9 @@ def scores(results: Path, study: str, metric: str = "c_index") -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo from scratch, and the five folds of ModalTune's ablations."""
+    """The demo from scratch, and five folds of its first study and of ModalTune's ablations."""
     folder = run(root, tmp_path_factory.mktemp("demo"), "--configfile", "config/demo.yaml")
-    tables = [f"results/demo/tables/ablation/{task}.csv" for task in ("survival", "subtype")]
+    tables = [f"results/demo/tables/{study}/{t}.csv" for study in ("demo", "ablation") for t in ("survival", "subtype")]
     run(root, folder, "--configfile", "config/demo.yaml", "config/shoebox.yaml", "--", *tables)
     return folder / "results" / "demo"
 
