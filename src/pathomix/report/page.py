@@ -41,6 +41,7 @@ _PACKAGES = (
     *("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "lifelines", "torch", "timm", "tiatoolbox"),
     *("openslide-python", "anndata", "scanpy", "h5py", "matplotlib", "jinja2", "snakemake"),
 )
+_COLUMN = 4.0  # inches; of a column of the page no more can be read
 _QUARANTINE_SHOWN = 200
 
 
@@ -56,12 +57,21 @@ class StudyFiles:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its words, as they travel inside the PNG."""
+    """A figure with its words, as they travel inside the PNG.
+
+    Attributes:
+        name: Of the file.
+        title: For those who do not see it.
+        description: What stands below it.
+        data: URI.
+        wide: Whether it was drawn for more than one column: narrower it cannot be read.
+    """
 
     name: str
     title: str
     description: str
     data: str
+    wide: bool
 
 
 @dataclass(frozen=True)
@@ -302,9 +312,10 @@ def read_figure(path: Path) -> Figure:
     """A PNG written by `report.style.save`, as a data URI."""
     with Image.open(path) as image:
         words = dict(image.info)
+        wide = "dpi" in words and image.width / words["dpi"][0] > _COLUMN
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     title, description = str(words.get("Title", path.stem)), str(words.get("Description", ""))
-    return Figure(path.stem, title, description, f"data:image/png;base64,{data}")
+    return Figure(path.stem, title, description, f"data:image/png;base64,{data}", wide)
 
 
 def read_quarantine(path: Path, results: Path) -> Quarantine:

@@ -11,6 +11,7 @@ from importlib import metadata
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure as MatplotlibFigure
 
 from pathomix.core.errors import PathomixError
 from pathomix.evaluate.leakage import LEAK_COLUMNS
@@ -19,7 +20,8 @@ from pathomix.evaluate.study import evaluate_study
 from pathomix.report.fidelity import write_profiles
 from pathomix.report.figures import plot_kaplan_meier
 from pathomix.report.forest import plot_forests
-from pathomix.report.page import StudyFiles, read_quarantine, versions, write_report
+from pathomix.report.page import StudyFiles, read_figure, read_quarantine, versions, write_report
+from pathomix.report.style import COLUMN, PAGE, save
 from pathomix.report.tables import make_tables
 
 CONFIG = {"title": "Demo <b>", "studies": {"demo": {"title": "First study"}}, "evaluation": {"bootstrap": 100}}
@@ -74,6 +76,12 @@ def test_it_holds_every_figure_whole_with_an_alternative_text(built, page, reade
     inside = {base64.b64decode(source.split(",", 1)[1]) for source in reader.sources}
     assert inside == {path.read_bytes() for path in (results / "figures/demo").glob("*.png")}
     assert all(reader.alts) and len(reader.alts) == 4
+
+
+def test_a_figure_drawn_for_both_columns_of_a_journal_has_the_whole_width(tmp_path):
+    for name, width in (("curve", COLUMN), ("panels", PAGE)):
+        save(MatplotlibFigure(figsize=(width, 1)), tmp_path / name, name, "Words.")
+    assert [read_figure(tmp_path / f"{name}.png").wide for name in ("curve", "panels")] == [False, True]
 
 
 def test_tables_carry_scores_notes_headers_and_spreads(page):
