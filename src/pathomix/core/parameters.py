@@ -47,3 +47,11 @@ def choice(value: object, allowed: tuple[str, ...], key: str) -> None:
     """Refuse a value that is not one of `allowed`."""
     if value not in allowed:
         raise PathomixError(f"{key} is {value!r}", remedy=f"use one of {list(allowed)}")
+
+
+def check_heads(width: int, heads: int, owner: str) -> None:
+    """Refuse a width that attention heads cannot share evenly."""
+    if heads < 1 or width < heads or width % heads:
+        raise PathomixError(
+            f"{owner}: width is {width}, to be shared by {heads} heads", remedy="set `width` to a multiple of `heads`"
+        )

@@ -7,8 +7,7 @@ from typing import Any, get_args
 
 from torch import nn
 
-from pathomix.core.errors import PathomixError
-from pathomix.core.parameters import choice, filled
+from pathomix.core.parameters import check_heads, choice, filled
 from pathomix.methods.base import Task
 from pathomix.methods.heads import Head
 from pathomix.methods.network import Forward, Reader
@@ -33,11 +32,7 @@ class Settings(PathwayAttentionSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         choice(self.fusion, get_args(MCATFusion), "fusion")
-        if self.heads < 1 or self.width % self.heads:
-            raise PathomixError(
-                f"mcat: {self.heads} heads do not share a width of {self.width}",
-                remedy="set `width` to a multiple of `heads`",
-            )
+        check_heads(self.width, self.heads, "mcat")
 
 
 class MCATMethod(PathwayAttention):

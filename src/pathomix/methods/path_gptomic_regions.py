@@ -193,7 +193,7 @@ class RegionRows:
         waiting: list[_Crops] = []
         for crops in self._crops(rows):
             waiting.append(crops)
-            if sum(map(len, (each.images for each in waiting))) >= _IMAGES_AT_ONCE:
+            if sum(len(region.images) for region in waiting) >= _IMAGES_AT_ONCE:
                 yield from self._joined(waiting)
                 waiting = []
         if waiting:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from pathomix.core.errors import PathomixError
-from pathomix.core.parameters import choice, filled
+from pathomix.core.parameters import check_heads, choice, filled
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,10 @@ def test_choice() -> None:
     choice("a", ("a", "b"), "key")
     with pytest.raises(PathomixError, match="key is 'c'"):
         choice("c", ("a", "b"), "key")
+
+
+@pytest.mark.parametrize(("width", "heads"), [(12, 8), (0, 8), (-8, 8), (4, 8), (32, 0), (32, -2)])
+def test_a_width_that_heads_cannot_share_is_refused(width: int, heads: int) -> None:
+    with pytest.raises(PathomixError, match=f"net: width is {width}, to be shared by {heads} heads"):
+        check_heads(width, heads, "net")
+    check_heads(32, 2, "net")
